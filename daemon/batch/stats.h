@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * batch/stats.h - one second of one interface, whatever the flow timeouts.
+ *
+ * Counts are of that second, not totals. `second` is the second described (epoch, of packet time
+ * for files). Made by inputs, shown by control, carried by the link. Plain data, copied by value. */
+#ifndef FLOWBUS_BATCH_STATS_H
+#define FLOWBUS_BATCH_STATS_H
+
+#include <stdint.h>
+
+enum { STATS_APPS = 8, STATS_NAME = 32 };
+
+struct stats_app {
+	char name[STATS_NAME];
+	uint64_t flows; /* ended in this second */
+	uint64_t bytes; /* of those flows, both directions */
+};
+
+struct stats_second {
+	int64_t second;
+	char interface[64];    /* name or file */
+	char probe[64];        /* set by a subscribe input; empty = this daemon */
+	uint64_t packets, bytes;       /* seen by the meter; bytes on the wire */
+	uint64_t drops_kernel, drops_if, drops_own; /* lost before the meter, by name of place */
+	uint64_t non_ip, malformed;
+	uint64_t flows_active; /* at the end of the second */
+	uint64_t flows_new, flows_ended;
+	uint32_t late_us;      /* how long after the second's end this was made */
+	uint32_t n_apps;
+	struct stats_app apps[STATS_APPS]; /* by bytes, largest first */
+};
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * link/link.h - the probe-collector protocol over ZeroMQ (DESIGN 5, ZMQ facts in README.md).
+ *
+ * One link thread per process owns every ZeroMQ socket, monitor and the ZAP handler's allow-lists.
+ * A *publisher* takes sealed batches, runs its channels' filters, gathers, encodes once per distinct
+ * subscription and sends; a *subscriber* asks for flows and gives decoded batches. Either may bind
+ * or connect: the bound side is a ROUTER, the connected side a DEALER.
+ *
+ * Functions marked [main] are called from the main thread and return when the link thread has done
+ * the work; the link thread never waits for anyone. */
+#ifndef FLOWBUS_LINK_LINK_H
+#define FLOWBUS_LINK_LINK_H
+
+#include "base/counter.h"
+#include "base/err.h"
+#include "batch/frame.h"
+#include "batch/port.h"
+#include "batch/stats.h"
+
+struct link;
+struct link_end; /* one attached publish or subscribe endpoint */
+
+/** Facts about this host for HELLO, shown by `show peers` at the other end. Copied. */
+struct link_host {
+	char name[64];          /* of the daemon */
+	char version[32];
+	uint64_t node_id;       /* random, kept in the state directory by the engine */
+	int64_t started_us;     /* epoch */
+	char addresses[256];    /* local addresses, space-separated */
+	char interface[64];     /* what is captured: names, space-separated */
+	uint64_t speed_bps;     /* sum of the captured interfaces' speeds; 0 unknown */
+};
+
+/** Start the thread, the ZAP handler and its self-test. 0 and *out, or -E_* with @err. [main] */
+int link_start(const struct link_host *host, struct link **out, struct err *err);
+/** All ends must be detached. [main] */
+void link_stop(struct link **l);
+/** New facts (an input was attached); sent to peers at once. [main] */
+void link_set_host(struct link *l, const struct link_host *host);
+
+/**
+ * Attach one end. @conf's type is "publish" or "subscribe"; address syntax tcp://HOST:PORT[c],
+ * ?bind ?connect. Fails atomically with what to try: port in use, address not local, key file
+ * missing, readable by others or weak, non-loopback bind without a key. [main]
+ */
+int link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_host *host,
+    struct link_end **out, struct err *err);
+/** With @drain waits until everything queued is acknowledged or @deadline_us (monotonic). [main] */
+void link_detach(struct link *l, struct link_end **e, bool drain, uint64_t deadline_us);
+/** Change a live option; takes effect at a frame boundary, without a reconnect. [main] */
+int link_set(struct link_end *e, const struct conf_endpoint *conf, const char *option,
+    struct err *err);
+
+/** Publisher: take a batch (one reference) from any thread; false when the queue is full. */
+bool link_take(struct link_end *e, struct batch *b);
+/** Publisher: one second of statistics, any thread; lost and counted when the queue is full. */
+void link_second(struct link_end *e, const struct stats_second *s);
+/** Anything queued, in a gather batch, in the ring or unacknowledged? [main] */
+bool link_busy(struct link_end *e);
+void link_counters(struct link_end *e, uint64_t sum[C_COUNT]); /* [main] */
+
+/** One peer of one end, as `show peers` prints it. Plain data. */
+struct link_peer {
+	char end[64];            /* endpoint name */
+	bool is_probe;           /* the peer publishes to us */
+	bool verified;           /* name bound to a key (named key pairs only) */
+	bool encrypted;
+	uint64_t node_id;
+	char name[64], version[32];
+	char addresses[256];     /* what it says its local addresses are */
+	char seen[64];           /* the address we see it from */
+	char our_seen[64];       /* the address it sees us from (our public address) */
+	char interface[64];
+	uint64_t speed_bps;
+	char state[16];          /* connecting handshake up down */
+	char why[160];           /* last cause when not up */
+	int64_t since_us;        /* epoch: of this state */
+	int64_t peer_started_us; /* epoch, its clock */
+	int64_t clock_offset_us; /* its clock minus ours */
+	uint64_t rtt_us;
+	uint64_t lag_us;         /* age of the oldest thing not yet delivered / queue age it reports */
+	uint64_t flows, frames, bytes; /* received from it, or acknowledged by it */
+	uint64_t lost_flows;     /* announced in GAPs */
+	bool has_second;
+	struct stats_second last;/* its newest one-second statistics, interfaces added up */
+};
+
+/** One subscription of one publisher, or our own at a subscriber. */
+struct link_subscription {
+	char end[64], peer[64];
+	char filter[256];        /* canonical, cut */
+	char fields[64];
+	char codec[8];
+	uint64_t channel;        /* id */
+	uint64_t seq_next, seq_acked;
+	uint64_t offered, filtered, passed, acked, queued, lost; /* flows, since its first sequence */
+	uint64_t bytes_raw, bytes_sent; /* before compression; frames */
+	uint64_t lag_us;
+	uint64_t filter_ns;      /* time spent in this channel's filter */
+	bool is_shared;          /* the channel has other subscribers */
+};
+
+typedef void link_peer_fn(void *arg, const struct link_peer *p);
+typedef void link_subscription_fn(void *arg, const struct link_subscription *s);
+/** Call @fn for each, from a consistent snapshot. @e NULL: all ends. [main] */
+void link_peers(struct link *l, struct link_end *e, link_peer_fn *fn, void *arg);
+void link_subscriptions(struct link *l, struct link_end *e, link_subscription_fn *fn, void *arg);
+
+/* keys.c: shared secrets */
+struct link_keys {
+	char server_public[41], server_secret[41], client_public[41], client_secret[41];
+};
+/** Derive both pairs from the secret (DESIGN 5: scrypt). Wipe with link_keys_wipe. */
+int link_keys_derive(struct strv secret, struct link_keys *out, struct err *err);
+/** Read a secret file: owner root or us, not readable or writable by others, at least 128 bits. */
+int link_keys_load(const char *path, struct link_keys *out, struct err *err);
+void link_keys_wipe(struct link_keys *k);
+/** A fresh 128-bit secret as text, for `flowctl key secret` and the quickstart. */
+void link_secret_new(char out[64]);
+
+#endif
