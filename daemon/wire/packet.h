@@ -48,6 +48,13 @@ struct wire_pkt {
 	uint32_t tcp_seq, tcp_ack; /* host order; 0 unless WIRE_HAS_TCP */
 };
 
+/** Decodes frames of one link type; as wire_packet_decode. */
+typedef enum wire_status wire_decode_fn(const uint8_t *frame, uint32_t caplen, uint32_t wirelen,
+    struct wire_pkt *out);
+
+/** The decoder of a DLT_/LINKTYPE_ value, to be looked up once a burst; NULL when unknown. */
+wire_decode_fn *wire_decoder(int linktype);
+
 /** Can wire_packet_decode read this DLT_/LINKTYPE_ value? */
 bool wire_linktype_known(int linktype);
 
