@@ -296,10 +296,26 @@ batch_seal(struct batch *b, uint64_t now_mono_us)
 	b->sealed_us = now_mono_us;
 }
 
+/* Mark rows at..at+n-1. */
+static void
+mark_range(struct column *c, uint32_t at, uint32_t n)
+{
+	for (uint32_t end = at + n; at < end;) {
+		uint32_t bit = at & 63, take = 64 - bit < end - at ? 64 - bit : end - at;
+		uint64_t ones = take == 64 ? ~UINT64_C(0) : (UINT64_C(1) << take) - 1;
+		c->present[at >> 6] |= ones << bit;
+		at += take;
+	}
+}
+
 static void
 gather_plain(void *to, const void *from, size_t width, const uint16_t *rows, uint32_t n,
     uint32_t at)
 {
+	if ((uint32_t)(rows[n - 1] - rows[0]) == n - 1) { /* a run: the usual case without a filter */
+		memcpy((char *)to + at * width, (const char *)from + rows[0] * width, n * width);
+		return;
+	}
 	switch (width) {
 	case 1:
 		for (uint32_t i = 0; i < n; i++)
@@ -368,8 +384,7 @@ gather_column(struct batch *dst, const struct batch *src, enum field f, const ui
 	struct column *d = &dst->col[f];
 	if (was && d->dense) {
 		memset(d->present, 0, sizeof(d->present));
-		for (uint32_t r = 0; r < at; r++)
-			column_mark(d, r);
+		mark_range(d, 0, at);
 		d->dense = false;
 	}
 	if (field_info[f].type == FT_TEXT) {
@@ -379,7 +394,9 @@ gather_column(struct batch *dst, const struct batch *src, enum field f, const ui
 	} else {
 		gather_plain(to, c->data, field_width(f), rows, n, at);
 	}
-	for (uint32_t i = 0; i < n; i++)
+	if (c->dense)
+		mark_range(d, at, n);
+	for (uint32_t i = 0; i < n && !c->dense; i++)
 		if (column_has(c, rows[i]))
 			column_mark(d, at + i);
 	return 0;
@@ -447,8 +464,7 @@ batch_gather(struct batch *dst, const struct batch *src, const uint64_t mask[BAT
 		struct column *d = &dst->col[f];
 		if (d->used && d->dense && !src->col[f].used) {
 			memset(d->present, 0, sizeof(d->present));
-			for (uint32_t r = 0; r < dst->n; r++)
-				column_mark(d, r);
+			mark_range(d, 0, dst->n);
 			d->dense = false;
 		}
 	}
