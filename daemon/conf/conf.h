@@ -49,6 +49,11 @@ const struct option_info *option_find(const char *owner, struct strv name);
 /** NULL-terminated names of an owner's options into @names (at most @max - 1). */
 void option_names(const char *owner, const char **names, unsigned max);
 
+/** "bool", "number", ... */
+const char *option_type_name(enum option_type type);
+/** What is allowed, in the option's units ("1ms..60s", "a,b,c"); "" when anything is. */
+void option_range_text(const struct option_info *o, char out[64]);
+
 /** One option given by a person, where it came from. */
 struct conf_option {
 	const struct option_info *info;
@@ -73,6 +78,7 @@ struct conf_endpoint {
 	unsigned n_options;
 	char file[160];      /* empty: attached at run time */
 	int line;
+	bool is_saved;       /* came from endpoints.conf: the next save must write it again */
 };
 
 /** A check of an option's value by someone above conf (filter syntax). 0 or -E_* with @err. */
@@ -133,6 +139,28 @@ void conf_free(struct conf **c);
 int conf_load(const char *main_file, bool may_miss, const char *const *types, conf_check_fn *check,
     void *check_arg, struct conf **out, struct err *err);
 
+struct conf_loading {
+	const char *const *types;
+	conf_check_fn *check; /* called for FILTER options; may be NULL */
+	void *check_arg;
+};
+/**
+ * conf_load with daemon options from the command line ("name=value" words), which win over files
+ * and already decide where endpoints.conf is. @main_file NULL: read no file at all.
+ */
+int conf_load_set(const char *main_file, bool may_miss, const char *const *set, unsigned n_set,
+    const struct conf_loading *how, struct conf **out, struct err *err);
+/** Merge one text as a file named @file into @c; on error @c holds what came before it. */
+int conf_parse_text(struct conf *c, struct strv text, const char *file, const char *const *types,
+    struct err *err);
+/** Set one daemon option from "name=value". */
+int conf_daemon_set(struct conf_daemon *d, const char *word, struct err *err);
+
+/** A whole file: endpoints = ( ... ); and, if there are any, removed = [ ... ]; */
+void conf_print(struct buf *out, const struct conf_endpoint *const *endpoints, unsigned n,
+    const char *const *removed, unsigned n_removed);
+/** The given daemon options as daemon = { ... };  nothing when none was given. */
+void conf_print_daemon(struct buf *out, const struct conf_daemon *d);
 /** Print endpoints as libconfig text that conf_load reads back to the same. */
 void conf_print_endpoint(struct buf *out, const struct conf_endpoint *e);
 /**
