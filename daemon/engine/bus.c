@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * engine/bus.c - batches from any input thread to every output, by reference.
+ *
+ * The list of outputs is immutable; attaching swaps in a new one. `take` never blocks, so a reader
+ * is inside the list for a moment only. An input that may wait (a file) leaves the list, sleeps
+ * and tries again those outputs that had no room. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "engine/engine_priv.h"
+
+enum { WAIT_STEP_US = 500 };
+
+static int
+bus_change(struct bus *b, const struct bus_out *add, uint32_t remove)
+{
+	const struct bus_list *old = atomic_load(&b->list.now);
+	unsigned n = old != NULL ? old->n : 0;
+	struct bus_list *fresh = calloc(1, sizeof(*fresh) + (n + 1) * sizeof(fresh->out[0]));
+	if (fresh == NULL)
+		return -E_NOMEM;
+	for (unsigned i = 0; i < n; i++)
+		if (old->out[i].number != remove)
+			fresh->out[fresh->n++] = old->out[i];
+	if (add != NULL)
+		fresh->out[fresh->n++] = *add;
+	free(snap_swap(&b->list, fresh));
+	return 0;
+}
+
+int
+bus_add(struct bus *b, const struct bus_out *out)
+{
+	return bus_change(b, out, 0);
+}
+
+void
+bus_remove(struct bus *b, uint32_t number)
+{
+	/* an output that cannot be taken off the list could not be freed either */
+	int rc = bus_change(b, NULL, number);
+	assert_always(rc == 0);
+}
+
+void
+bus_free(struct bus *b)
+{
+	free(snap_swap(&b->list, NULL));
+}
+
+static void
+lost(struct endpoint *ep, uint32_t flows)
+{
+	if (ep == NULL)
+		return; /* taps count their own */
+	atomic_fetch_add_explicit(&ep->counters.v[C_batch_lost_queue], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&ep->counters.v[C_flow_lost_queue], flows, memory_order_relaxed);
+}
+
+/* Offer the batch to the outputs not yet served (numbers in @done). Returns how many had no room. */
+static unsigned
+offer(struct bus *b, struct batch *batch, uint32_t *done, unsigned *n_done, bool last_try)
+{
+	int slot;
+	const struct bus_list *list = snap_enter(&b->list, &slot);
+	unsigned refused = 0;
+	for (unsigned i = 0; list != NULL && i < list->n; i++) {
+		const struct bus_out *o = &list->out[i];
+		bool served = false;
+		for (unsigned k = 0; k < *n_done && !served; k++)
+			served = done[k] == o->number;
+		if (served)
+			continue;
+		batch_ref(batch);
+		bool taken = o->type->take(o->self, batch);
+		if (!taken) {
+			struct batch *ref = batch;
+			batch_unref(&ref);
+			/* a tap is for looking at: it never holds up an input */
+			if (o->ep != NULL && !last_try) {
+				refused++;
+				continue;
+			}
+			lost(o->ep, batch->n);
+		}
+		if (*n_done < MAX_ENDPOINTS)
+			done[(*n_done)++] = o->number;
+	}
+	snap_leave(&b->list, slot);
+	return refused;
+}
+
+static bool
+may_go_on(const struct endpoint *from)
+{
+	uint64_t until = from != NULL ? atomic_load(&from->wait_until_us) : 1;
+	return until == 0 || clock_mono_us() < until;
+}
+
+void
+bus_push(struct bus *b, struct endpoint *from, struct batch **batch, bool may_wait)
+{
+	uint32_t done[MAX_ENDPOINTS];
+	unsigned n_done = 0;
+	struct batch *x = *batch;
+	*batch = NULL;
+	if (from != NULL) {
+		atomic_fetch_add_explicit(&from->counters.v[C_batch_out], 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&from->counters.v[C_flow_out], x->n, memory_order_relaxed);
+	}
+	while (offer(b, x, done, &n_done, !may_wait) > 0) {
+		if (!may_go_on(from)) {
+			may_wait = false;
+			continue;
+		}
+		clock_sleep_us(WAIT_STEP_US);
+	}
+	if (n_done == 0 && from != NULL)
+		atomic_fetch_add_explicit(&from->counters.v[C_flow_no_output], x->n,
+		    memory_order_relaxed);
+	batch_unref(&x);
+}
+
+void
+bus_second(struct bus *b, const struct stats_second *s)
+{
+	int slot;
+	const struct bus_list *list = snap_enter(&b->list, &slot);
+	for (unsigned i = 0; list != NULL && i < list->n; i++)
+		if (list->out[i].type->second != NULL)
+			list->out[i].type->second(list->out[i].self, s);
+	snap_leave(&b->list, slot);
+}

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * engine/endpoint.c - attach, detach, change: the life cycle of endpoints.
+ *
+ * An output is on the bus from after its start until before its stop; an input pushes from its
+ * start until its stop returns. Everything here runs in the main thread. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine_priv.h"
+#include "input/input.h"
+#include "output/output.h"
+
+static const struct port_type *const types[] = {
+    &input_capture, &input_pcap, &input_subscribe, &output_publish, &output_json};
+enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
+
+const struct port_type *const *
+engine_types(unsigned *n_out)
+{
+	*n_out = N_TYPES;
+	return types;
+}
+
+const char *const *
+engine_type_names(void)
+{
+	static const char *const names[] = {
+	    "capture", "pcap", "subscribe", "publish", "json", NULL};
+	_Static_assert(sizeof(names) / sizeof(names[0]) == N_TYPES + 1, "names follow types");
+	return names;
+}
+
+const char *
+port_state_name(enum port_state s)
+{
+	static const char *const names[] = {"starting", "up", "degraded", "down", "disabled"};
+	return names[s];
+}
+
+static const struct port_type *
+type_find(const char *name)
+{
+	for (unsigned i = 0; i < N_TYPES; i++)
+		if (strcmp(types[i]->name, name) == 0)
+			return types[i];
+	return NULL;
+}
+
+/* ---- what an endpoint may call, from any thread */
+
+void
+endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
+{
+	pthread_mutex_lock(&ep->lock); /* not on the packet path: states change a few times an hour */
+	bool changed = ep->state != state || strcmp(ep->why, why) != 0;
+	if (ep->state != state)
+		ep->since_us = clock_real_us();
+	ep->state = state;
+	snprintf(ep->why, sizeof(ep->why), "%s", why);
+	pthread_mutex_unlock(&ep->lock);
+	if (changed)
+		engine_event(ep->engine, "state %s %s%s%s", ep->conf->name, port_state_name(state),
+		    why[0] != '\0' ? ": " : "", why);
+}
+
+static void
+host_state(void *ctx, enum port_state state, const char *why)
+{
+	endpoint_state(ctx, state, why);
+}
+
+static void
+host_push(void *ctx, struct batch **b, bool may_wait)
+{
+	struct endpoint *ep = ctx;
+	bus_push(&ep->engine->bus, ep, b, may_wait);
+}
+
+static void
+host_second(void *ctx, const struct stats_second *s)
+{
+	struct endpoint *ep = ctx;
+	struct message m = {.kind = MSG_SECOND, .second = *s};
+	bus_second(&ep->engine->bus, s);
+	if (!message_post(ep->engine, &m))
+		atomic_fetch_add(&ep->counters.v[C_stats_lost], 1);
+}
+
+static void
+host_ended(void *ctx, bool failed)
+{
+	struct endpoint *ep = ctx;
+	struct message m = {.kind = MSG_ENDED};
+	if (failed)
+		atomic_store(&ep->failed, true);
+	else
+		endpoint_state(ep, PORT_DOWN, "end of input");
+	atomic_store(&ep->ended, true);
+	(void)message_post(ep->engine, &m); /* if lost, the once timer looks again by itself */
+}
+
+/* ---- checks */
+
+int
+engine_check_option(void *arg, const struct option_info *o, struct strv text, struct err *err)
+{
+	(void)arg;
+	if (o->type != OT_FILTER)
+		return 0;
+	struct filter *f = NULL;
+	int rc = filter_compile(text, &f, err);
+	filter_free(&f);
+	return rc;
+}
+
+int
+engine_check_endpoint(const struct conf_endpoint *conf, struct err *err)
+{
+	if (type_find(conf->type) == NULL) {
+		const char *near = strv_nearest(strv_of(conf->type), engine_type_names());
+		return err_set(err, E_UNKNOWN, "unknown endpoint type '%s'%s%s%s", conf->type,
+		    near != NULL ? ", did you mean '" : " (see flowctl show types)",
+		    near != NULL ? near : "", near != NULL ? "'?" : "");
+	}
+	for (unsigned i = 0; i < conf->n_options; i++) {
+		const struct conf_option *o = &conf->options[i];
+		int rc = engine_check_option(NULL, o->info, strv_of(o->text), err);
+		if (rc != 0) {
+			err_prefix(err, "%s: option %s: ", conf->name, o->info->name);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* ---- opening and closing */
+
+struct endpoint *
+endpoint_find(struct engine *e, struct strv name)
+{
+	for (unsigned i = 0; i < e->n_ep; i++)
+		if (strv_eq(name, strv_of(e->ep[i]->conf->name)))
+			return e->ep[i];
+	return NULL;
+}
+
+static int
+no_such(struct engine *e, struct strv name, struct err *err)
+{
+	const char *names[MAX_ENDPOINTS + 1];
+	char quoted[96];
+	for (unsigned i = 0; i < e->n_ep; i++)
+		names[i] = e->ep[i]->conf->name;
+	names[e->n_ep] = NULL;
+	const char *near = strv_nearest(name, names);
+	strv_quote(name, quoted, sizeof(quoted));
+	return err_set(err, E_NOENT, "no endpoint %s%s%s%s", quoted,
+	    near != NULL ? ", did you mean '" : " (see flowctl show endpoints)",
+	    near != NULL ? near : "", near != NULL ? "'?" : "");
+}
+
+static bool
+needs_link(const struct port_type *t)
+{
+	return t == &input_subscribe || t == &output_publish;
+}
+
+/* The link thread starts with the first endpoint that needs it: a file run never pays for it. */
+static int
+link_ready(struct engine *e, struct err *err)
+{
+	struct link_host host;
+	if (e->link != NULL)
+		return 0;
+	facts_host(e, &host);
+	return link_start(&host, &e->link, err);
+}
+
+int
+endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
+{
+	int rc = needs_link(ep->type) ? link_ready(e, err) : 0;
+	if (rc != 0)
+		return rc;
+	ep->host = (struct port_host){ep, ep->conf->name, ep->number, &e->conf->daemon, e->link, host_push,
+	    host_second, host_state, host_ended};
+	atomic_store(&ep->ended, false);
+	atomic_store(&ep->failed, false);
+	atomic_store(&ep->wait_until_us, 0);
+	endpoint_state(ep, PORT_STARTING, "");
+	rc = ep->type->open(ep->conf, &ep->host, &ep->self, err);
+	if (rc != 0)
+		return rc;
+	rc = ep->type->start(ep->self, err);
+	if (rc == 0 && ep->type->direction == PORT_OUTPUT) {
+		struct bus_out out = {ep, ep->type, ep->self, ep->number};
+		rc = bus_add(&e->bus, &out);
+		if (rc != 0) {
+			ep->type->stop(ep->self, false);
+			err_set(err, E_NOMEM, "%s: out of memory", ep->conf->name);
+		}
+	}
+	if (rc != 0) {
+		ep->type->free(&ep->self);
+		return rc;
+	}
+	ep->on_bus = ep->type->direction == PORT_OUTPUT;
+	if (ep->type == &input_capture)
+		facts_update(e);
+	return 0;
+}
+
+void
+endpoint_close(struct engine *e, struct endpoint *ep, bool drain)
+{
+	if (ep->self == NULL)
+		return;
+	uint64_t deadline = clock_mono_us() +
+	    (uint64_t)conf_span_us(&e->conf->daemon.bag, "stop_timeout");
+	atomic_store(&ep->wait_until_us, deadline);
+	if (ep->on_bus)
+		bus_remove(&e->bus, ep->number);
+	ep->on_bus = false;
+	ep->type->stop(ep->self, drain);
+	ep->type->free(&ep->self);
+	if (ep->type == &input_capture && !e->stopping)
+		facts_update(e);
+}
+
+static void
+endpoint_free(struct endpoint **epp)
+{
+	struct endpoint *ep = *epp;
+	if (ep == NULL)
+		return;
+	conf_endpoint_free(&ep->conf);
+	pthread_mutex_destroy(&ep->lock);
+	free(ep);
+	*epp = NULL;
+}
+
+static void
+list_drop(struct engine *e, struct endpoint *ep)
+{
+	for (unsigned i = 0; i < e->n_ep; i++) {
+		if (e->ep[i] != ep)
+			continue;
+		memmove(&e->ep[i], &e->ep[i + 1], (e->n_ep - i - 1) * sizeof(e->ep[0]));
+		e->n_ep--;
+		break;
+	}
+}
+
+int
+engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, struct err *err)
+{
+	struct conf_endpoint *conf = *confp;
+	int rc = engine_check_endpoint(conf, err);
+	if (rc != 0)
+		return rc;
+	if (endpoint_find(e, strv_of(conf->name)) != NULL)
+		return err_set(err, E_EXIST,
+		    "an endpoint named '%s' is attached already (choose another with name=..., or "
+		    "detach it first)", conf->name);
+	if (e->n_ep >= MAX_ENDPOINTS)
+		return err_set(err, E_LIMIT, "%d endpoints are attached, no more are possible",
+		    MAX_ENDPOINTS);
+	struct endpoint *ep = aligned_alloc(64, (sizeof(*ep) + 63) / 64 * 64);
+	if (ep == NULL)
+		return err_set(err, E_NOMEM, "out of memory");
+	memset(ep, 0, sizeof(*ep));
+	ep->engine = e;
+	ep->type = type_find(conf->type);
+	ep->conf = conf;
+	ep->number = e->next_number++;
+	ep->persistent = persistent;
+	pthread_mutex_init(&ep->lock, NULL);
+	if (conf->enabled)
+		rc = endpoint_open(e, ep, err);
+	else
+		endpoint_state(ep, PORT_DISABLED, "");
+	if (rc != 0) {
+		ep->conf = NULL; /* stays the caller's */
+		endpoint_free(&ep);
+		return rc;
+	}
+	*confp = NULL;
+	e->ep[e->n_ep++] = ep;
+	engine_removed_del(e, conf->name);
+	log_notice("engine: %s: attached %s %s", conf->name, conf->type, conf->address);
+	engine_event(e, "attach %s %s %s", conf->name, conf->type, conf->address);
+	return 0;
+}
+
+int
+engine_detach(struct engine *e, struct strv name, bool drain, struct err *err)
+{
+	struct endpoint *ep = endpoint_find(e, name);
+	if (ep == NULL)
+		return no_such(e, name, err);
+	endpoint_close(e, ep, drain);
+	list_drop(e, ep);
+	if (ep->persistent)
+		engine_removed_add(e, ep->conf->name);
+	log_notice("engine: %s: detached", ep->conf->name);
+	engine_event(e, "detach %s", ep->conf->name);
+	endpoint_free(&ep);
+	return 0;
+}
+
+static int
+set_one(struct conf_endpoint *conf, const char *word, struct err *err)
+{
+	const char *eq = strchr(word, '=');
+	if (eq == NULL)
+		return err_set(err, E_SYNTAX, "'%s' is not option=value", word);
+	return conf_endpoint_set(conf, (struct strv){word, (size_t)(eq - word)}, strv_of(eq + 1), err);
+}
+
+/* Apply the changed options that are named in @words; on failure put the earlier ones back. */
+static int
+apply_words(struct endpoint *ep, struct conf_endpoint *fresh, const char *const *words, unsigned n,
+    struct err *err)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct strv option = {words[i], (size_t)(strchr(words[i], '=') - words[i])};
+		const struct option_info *o = option_find(ep->conf->type, option);
+		int rc = 0;
+		if (o->apply != APPLY_LIVE || ep->type->set == NULL)
+			rc = err_set(err, E_UNSUP,
+			    "%s: option %s cannot change while attached (detach '%s' and attach it again "
+			    "with the new value)", ep->conf->name, o->name, ep->conf->name);
+		else if (ep->self != NULL)
+			rc = ep->type->set(ep->self, fresh, o->name, err);
+		if (rc == 0)
+			continue;
+		while (i-- > 0) {
+			struct err ignored;
+			const char *eq = strchr(words[i], '=');
+			char name[64];
+			snprintf(name, sizeof(name), "%.*s", (int)(eq - words[i]), words[i]);
+			(void)ep->type->set(ep->self, ep->conf, name, &ignored);
+		}
+		return rc;
+	}
+	return 0;
+}
+
+int
+engine_set(struct engine *e, struct strv name, const char *const *words, unsigned n,
+    struct err *err)
+{
+	struct endpoint *ep = endpoint_find(e, name);
+	if (ep == NULL)
+		return no_such(e, name, err);
+	struct conf_endpoint *fresh = conf_endpoint_dup(ep->conf);
+	if (fresh == NULL)
+		return err_set(err, E_NOMEM, "out of memory");
+	int rc = 0;
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		rc = set_one(fresh, words[i], err);
+	if (rc == 0)
+		rc = engine_check_endpoint(fresh, err);
+	if (rc == 0)
+		rc = apply_words(ep, fresh, words, n, err);
+	if (rc == 0) {
+		struct conf_endpoint *old = ep->conf;
+		ep->conf = fresh;
+		ep->host.name = fresh->name;
+		fresh = old;
+		ep->altered = true;
+		engine_event(e, "set %s", ep->conf->name);
+	}
+	conf_endpoint_free(&fresh);
+	return rc;
+}
+
+int
+engine_enable(struct engine *e, struct strv name, bool on, struct err *err)
+{
+	struct endpoint *ep = endpoint_find(e, name);
+	int rc = 0;
+	if (ep == NULL)
+		return no_such(e, name, err);
+	if (on && ep->self == NULL) {
+		rc = endpoint_open(e, ep, err);
+		if (rc != 0) {
+			endpoint_state(ep, PORT_DISABLED, err != NULL ? err->text : "");
+			return rc;
+		}
+	} else if (!on && ep->self != NULL) {
+		endpoint_close(e, ep, true);
+		endpoint_state(ep, PORT_DISABLED, "");
+	}
+	ep->conf->enabled = on;
+	ep->altered = true;
+	return 0;
+}
+
+/* ---- looking */
+
+void
+endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT])
+{
+	for (int c = 0; c < C_COUNT; c++)
+		sum[c] = counter_get(&ep->counters, (enum counter)c);
+	if (ep->self != NULL && ep->type->counters != NULL)
+		ep->type->counters(ep->self, sum);
+}
+
+static void
+describe(struct endpoint *ep, engine_endpoint_fn *fn, void *arg)
+{
+	struct engine_endpoint x = {.name = ep->conf->name, .type = ep->type->name,
+	    .address = ep->conf->address, .direction = ep->type->direction,
+	    .persistent = ep->persistent, .conf = ep->conf};
+	char why[sizeof(ep->why)];
+	pthread_mutex_lock(&ep->lock); /* a writer may be in endpoint_state */
+	x.state = ep->state;
+	x.since_us = ep->since_us;
+	snprintf(why, sizeof(why), "%s", ep->why);
+	pthread_mutex_unlock(&ep->lock);
+	x.why = why;
+	x.ended = atomic_load(&ep->ended);
+	endpoint_counters(ep, x.counters);
+	fn(arg, &x);
+}
+
+int
+engine_endpoints(struct engine *e, struct strv name, engine_endpoint_fn *fn, void *arg,
+    struct err *err)
+{
+	if (name.n > 0) {
+		struct endpoint *ep = endpoint_find(e, name);
+		if (ep == NULL)
+			return no_such(e, name, err);
+		describe(ep, fn, arg);
+		return 0;
+	}
+	for (unsigned i = 0; i < e->n_ep; i++)
+		describe(e->ep[i], fn, arg);
+	return 0;
+}
+
+int
+engine_detail(struct engine *e, struct strv name, port_detail_fn *fn, void *arg, struct err *err)
+{
+	const struct endpoint *ep = endpoint_find(e, name);
+	if (ep == NULL)
+		return no_such(e, name, err);
+	if (ep->self != NULL && ep->type->detail != NULL)
+		ep->type->detail(ep->self, fn, arg);
+	return 0;
+}
+
+/* ---- stopping */
+
+static bool
+outputs_busy(const struct engine *e)
+{
+	for (unsigned i = 0; i < e->n_ep; i++) {
+		const struct endpoint *ep = e->ep[i];
+		if (ep->self != NULL && ep->type->busy != NULL && ep->type->busy(ep->self))
+			return true;
+	}
+	return false;
+}
+
+void
+endpoints_stop(struct engine *e, uint64_t deadline_us)
+{
+	e->stopping = true;
+	for (unsigned i = 0; i < e->n_ep; i++)
+		if (e->ep[i]->type->direction == PORT_INPUT)
+			endpoint_close(e, e->ep[i], true);
+	while (outputs_busy(e) && clock_mono_us() < deadline_us)
+		clock_sleep_us(2000);
+	for (unsigned i = 0; i < e->n_ep; i++)
+		endpoint_close(e, e->ep[i], true);
+	while (e->n_ep > 0)
+		endpoint_free(&e->ep[--e->n_ep]);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * engine/engine_priv.h - the engine's own structures.
+ *
+ * struct engine (main thread) owns struct endpoint by name; the bus holds an immutable list of
+ * outputs that input threads read; what those threads tell the main thread (seconds, state
+ * changes, ends) goes through one bounded queue of messages and a wake-up. */
+#ifndef FLOWBUS_ENGINE_PRIV_H
+#define FLOWBUS_ENGINE_PRIV_H
+
+#include <pthread.h>
+
+#include "base/queue.h"
+#include "base/snap.h"
+#include "engine/engine.h"
+
+enum { MAX_ENDPOINTS = 256, MAX_SECONDS = 256, MESSAGES = 4096 };
+
+struct endpoint {
+	struct engine *engine;
+	const struct port_type *type;
+	struct conf_endpoint *conf;
+	uint32_t number;
+	void *self;              /* NULL while disabled */
+	struct port_host host;
+	bool persistent;         /* defined by a file that a person wrote */
+	bool altered;            /* changed at run time: `save` writes it */
+	bool on_bus;
+	_Atomic bool ended, failed;
+	_Atomic uint64_t wait_until_us; /* push may wait until then; 0: no stop asked for */
+	struct counters counters;/* of the bus: added to from any thread, with atomic_fetch_add */
+	pthread_mutex_t lock;    /* state and why: written by any thread, a few times an hour */
+	enum port_state state;
+	int64_t since_us;
+	char why[256];
+};
+
+struct bus_out {
+	struct endpoint *ep; /* NULL for a tap */
+	const struct port_type *type;
+	void *self;
+	uint32_t number;
+};
+
+struct bus_list {
+	unsigned n;
+	struct bus_out out[];
+};
+
+struct bus {
+	struct snap list; /* struct bus_list */
+};
+
+/** Add and remove an output; when remove returns no thread is in its `take`. 0 or -E_NOMEM. */
+int bus_add(struct bus *b, const struct bus_out *out);
+void bus_remove(struct bus *b, uint32_t number);
+void bus_free(struct bus *b);
+/** Hand a batch to every output (port_host.push); @from may be NULL. */
+void bus_push(struct bus *b, struct endpoint *from, struct batch **batch, bool may_wait);
+void bus_second(struct bus *b, const struct stats_second *s);
+
+enum message_kind { MSG_SECOND, MSG_EVENT, MSG_ENDED };
+
+struct message {
+	enum message_kind kind;
+	union {
+		struct stats_second second;
+		char line[512];
+	};
+};
+
+struct engine_tap {
+	struct engine_tap *next;
+	struct engine *engine;
+	uint32_t number;       /* on the bus; 0 for statistics */
+	struct queue *queue;
+	struct wake wake;
+	struct loop_io *io;
+	struct filter *filter;
+	struct filter_work *work;
+	engine_flow_fn *flow_fn;
+	engine_second_fn *second_fn;
+	void *arg;
+	_Atomic uint64_t lost;
+};
+
+struct engine_listener {
+	struct engine_listener *next;
+	struct engine *engine;
+	engine_event_fn *fn;
+	void *arg;
+};
+
+struct second_slot {
+	uint64_t seen_us; /* monotonic; 0 = free */
+	struct stats_second s;
+};
+
+struct engine {
+	struct engine_conf args;
+	struct loop *loop;
+	struct conf *conf;     /* what was loaded; its daemon options live as long as we do */
+	struct link *link;     /* started with the first endpoint that needs it */
+	struct bus bus;
+	struct endpoint *ep[MAX_ENDPOINTS];
+	unsigned n_ep;
+	uint32_t next_number;
+	char name[64];
+	uint64_t node_id;
+	int64_t started_us;
+	char **removed;        /* names from files that a person detached */
+	unsigned n_removed;
+	struct queue *messages;
+	struct wake wake;
+	struct loop_io *wake_io, *signal_io;
+	struct loop_timer *facts_timer, *once_timer;
+	_Atomic uint64_t messages_lost;
+	struct second_slot seconds[MAX_SECONDS];
+	struct engine_tap *taps;
+	struct engine_listener *listeners;
+	const struct engine_control *control;
+	void *control_self;
+	int signal_fd;
+	bool stopping;
+	int exit_status;
+};
+
+/* endpoint.c */
+struct endpoint *endpoint_find(struct engine *e, struct strv name);
+/** Stop and free what is behind an endpoint; it stays in the list (disabled). */
+void endpoint_close(struct engine *e, struct endpoint *ep, bool drain);
+int endpoint_open(struct engine *e, struct endpoint *ep, struct err *err);
+void endpoint_state(struct endpoint *ep, enum port_state state, const char *why);
+/** Inputs first, then outputs with draining, until @deadline_us; then everything is freed. */
+void endpoints_stop(struct engine *e, uint64_t deadline_us);
+/** Sum of all counters of one endpoint. */
+void endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT]);
+/** The check of option values that conf cannot do itself: filters. conf_check_fn. */
+int engine_check_option(void *arg, const struct option_info *o, struct strv text, struct err *err);
+/** Check everything of an endpoint that does not need to open it. */
+int engine_check_endpoint(const struct conf_endpoint *conf, struct err *err);
+
+/* message.c */
+int messages_init(struct engine *e);
+void messages_fini(struct engine *e);
+/** Post a copy; false (counted) when the queue is full. Any thread. */
+bool message_post(struct engine *e, const struct message *m);
+void engine_event(struct engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* facts.c */
+/** Tell the link what this host is: addresses, captured interfaces, their speed. */
+void facts_update(struct engine *e);
+/** Node id from the state directory, made there on first start; a random one when that fails. */
+uint64_t facts_node_id(const char *state_dir);
+void facts_host(struct engine *e, struct link_host *out);
+
+/* state.c */
+bool engine_is_saved_file(const struct engine *e, const char *file);
+void engine_removed_add(struct engine *e, const char *name);
+void engine_removed_del(struct engine *e, const char *name);
+
+/* print.c */
+/** Print a table of the manual ("fields.md", ...) to stdout; -E_UNKNOWN with @err. */
+int print_table(const char *what, struct err *err);
+
+#endif

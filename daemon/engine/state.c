@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * engine/state.c - save what was attached at run time; read the files again. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "engine/engine_priv.h"
+
+bool
+engine_is_saved_file(const struct engine *e, const char *file)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/endpoints.conf", conf_text(&e->conf->daemon.bag, "state_dir"));
+	return strncmp(path, file, sizeof(((struct conf_endpoint *)0)->file) - 1) == 0;
+}
+
+void
+engine_removed_add(struct engine *e, const char *name)
+{
+	char **list = realloc(e->removed, (e->n_removed + 1) * sizeof(*list));
+	char *copy = strv_dup(strv_of(name));
+	if (list != NULL)
+		e->removed = list;
+	if (list == NULL || copy == NULL) {
+		free(copy);
+		return; /* without memory the name comes back at the next start: nothing is lost */
+	}
+	e->removed[e->n_removed++] = copy;
+}
+
+void
+engine_removed_del(struct engine *e, const char *name)
+{
+	for (unsigned i = 0; i < e->n_removed; i++) {
+		if (strcmp(e->removed[i], name) != 0)
+			continue;
+		free(e->removed[i]);
+		e->removed[i--] = e->removed[--e->n_removed];
+	}
+}
+
+int
+engine_save(struct engine *e, unsigned *n_out, struct err *err)
+{
+	const struct conf_endpoint *list[MAX_ENDPOINTS];
+	unsigned n = 0;
+	const char *dir = conf_text(&e->conf->daemon.bag, "state_dir");
+	for (unsigned i = 0; i < e->n_ep; i++)
+		if (!e->ep[i]->persistent || e->ep[i]->altered)
+			list[n++] = e->ep[i]->conf;
+	struct stat st;
+	if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+		return err_set(err, E_IO, "state directory %s does not exist (create it, or set "
+		    "daemon option state_dir)", dir);
+	int rc = conf_save(dir, list, n, (const char *const *)e->removed, e->n_removed, err);
+	if (rc == 0)
+		*n_out = n;
+	return rc;
+}
+
+static const struct conf_endpoint *
+conf_find(const struct conf *c, const char *name)
+{
+	for (unsigned i = 0; i < c->n_endpoints; i++)
+		if (strcmp(c->endpoints[i]->name, name) == 0)
+			return c->endpoints[i];
+	return NULL;
+}
+
+/* Can every difference between two configurations of one endpoint be applied live? */
+static bool
+only_live(const struct conf_endpoint *a, const struct conf_endpoint *b)
+{
+	if (strcmp(a->type, b->type) != 0 || strcmp(a->address, b->address) != 0 ||
+	    a->enabled != b->enabled)
+		return false;
+	for (unsigned i = 0; i < option_count; i++) {
+		const struct option_info *o = &option_info[i];
+		if (strcmp(o->owner, a->type) == 0 && o->apply != APPLY_LIVE &&
+		    strcmp(conf_text(a, o->name), conf_text(b, o->name)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static int
+apply_live(struct endpoint *ep, struct conf_endpoint *fresh, struct err *err)
+{
+	for (unsigned i = 0; i < option_count && ep->self != NULL; i++) {
+		const struct option_info *o = &option_info[i];
+		if (strcmp(o->owner, fresh->type) != 0 ||
+		    strcmp(conf_text(ep->conf, o->name), conf_text(fresh, o->name)) == 0)
+			continue;
+		if (ep->type->set == NULL)
+			return err_set(err, E_UNSUP, "%s: %s cannot change", fresh->name, o->name);
+		int rc = ep->type->set(ep->self, fresh, o->name, err);
+		if (rc != 0)
+			return rc;
+	}
+	conf_endpoint_free(&ep->conf);
+	ep->conf = fresh;
+	ep->host.name = fresh->name;
+	ep->altered = false;
+	return 0;
+}
+
+/* Close, take the new configuration, open; when that fails the old one comes back. */
+static int
+replace(struct engine *e, struct endpoint *ep, struct conf_endpoint *fresh, struct err *err)
+{
+	struct conf_endpoint *old = ep->conf;
+	int rc = 0;
+	endpoint_close(e, ep, true);
+	ep->conf = fresh;
+	if (fresh->enabled)
+		rc = endpoint_open(e, ep, err);
+	else
+		endpoint_state(ep, PORT_DISABLED, "");
+	if (rc == 0) {
+		conf_endpoint_free(&old);
+		ep->altered = false;
+		return 0;
+	}
+	struct err again;
+	ep->conf = old;
+	if (old->enabled && endpoint_open(e, ep, &again) != 0) {
+		log_err("engine: %s: the old configuration does not open either: %s", old->name,
+		    again.text);
+		endpoint_state(ep, PORT_DISABLED, again.text);
+	}
+	return rc;
+}
+
+static int
+reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed, struct err *err)
+{
+	struct endpoint *ep = endpoint_find(e, strv_of(want->name));
+	if (ep != NULL && conf_endpoint_eq(ep->conf, want)) {
+		ep->persistent = !engine_is_saved_file(e, want->file);
+		return 0;
+	}
+	if (ep != NULL && !ep->persistent && !engine_is_saved_file(e, want->file))
+		return err_set(err, E_EXIST,
+		    "%s: %s:%d defines it, but one of that name was attached at run time "
+		    "(detach it first)", want->name, want->file, want->line);
+	struct conf_endpoint *fresh = conf_endpoint_dup(want);
+	if (fresh == NULL)
+		return err_set(err, E_NOMEM, "out of memory");
+	int rc;
+	if (ep == NULL)
+		rc = engine_attach(e, &fresh, !engine_is_saved_file(e, want->file), err);
+	else if (only_live(ep->conf, want))
+		rc = apply_live(ep, fresh, err);
+	else
+		rc = replace(e, ep, fresh, err);
+	if (rc != 0)
+		conf_endpoint_free(&fresh);
+	else
+		(*changed)++;
+	return rc;
+}
+
+int
+engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
+{
+	struct conf *c = NULL;
+	struct err first = {0};
+	unsigned failed = 0;
+	*changed_out = 0;
+	if (e->args.conf_file == NULL)
+		return err_set(err, E_INVAL, "started without a configuration file: nothing to reload");
+	int rc = conf_load(e->args.conf_file, e->args.conf_may_miss, engine_type_names(),
+	    engine_check_option, NULL, &c, err);
+	if (rc != 0)
+		return rc;
+	for (unsigned i = 0; i < e->n_ep;) {
+		struct endpoint *ep = e->ep[i];
+		char name[sizeof(ep->conf->name)];
+		snprintf(name, sizeof(name), "%s", ep->conf->name);
+		if (!ep->persistent || conf_find(c, name) != NULL) {
+			i++;
+			continue;
+		}
+		(void)engine_detach(e, strv_of(name), true, NULL);
+		engine_removed_del(e, name);
+		(*changed_out)++;
+	}
+	for (unsigned i = 0; i < c->n_endpoints; i++) {
+		struct err one;
+		if (reload_one(e, c->endpoints[i], changed_out, &one) != 0) {
+			log_err("engine: reload: %s", one.text);
+			if (failed++ == 0)
+				first = one;
+		}
+	}
+	int level = conf_choice(&c->daemon.bag, "log_level");
+	if (!conf_given(&e->conf->daemon.bag, "log_level") || conf_given(&c->daemon.bag, "log_level"))
+		log_set_level((enum log_level)level);
+	conf_free(&c);
+	facts_update(e);
+	if (failed > 0)
+		return err_set(err, E_PARTLY, "%u of the changes failed, these endpoints stay as they "
+		    "were; first: %s", failed, first.text);
+	return 0;
+}
