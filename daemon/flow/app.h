@@ -9,6 +9,7 @@
 #define FLOWBUS_FLOW_APP_H
 
 #include "base/counter.h"
+#include "base/err.h"
 #include "batch/batch.h"
 #include "wire/packet.h"
 
@@ -52,7 +53,10 @@ bool app_ndpi_available(void);
 void app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt *pkt, bool reverse,
     int64_t ts_us, struct counters *c);
 
-/** The flow ends: last guess by nDPI when still undecided (then `by` may be ndpi or port). */
+/**
+ * The flow ends; once for every flow, also for one that is APP_DONE: last guess by nDPI when there is
+ * no name yet (then `by` may be ndpi or port), and the count of flows without a name.
+ */
 void app_finish(struct app_engine *e, struct app_state *st, uint8_t proto, uint16_t sport,
     uint16_t dport, struct counters *c);
 
