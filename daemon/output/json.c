@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * output/json.c - flow records as JSON, one object a line, to a file or stdout.
+ *
+ * A writer thread of its own takes batches from a bounded queue, runs the filter, prints and
+ * writes: the only thread that may block on a slow disk or pipe. Lines are whole: a write that
+ * stops half-way on a full disk is cut back to the last line end. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "filter/filter.h"
+#include "output/output.h"
+
+enum { PRINT_CHUNK = 256 << 10, ROTATED_MAX = 4096 };
+
+/* What `set` can change; the writer takes a new one over between two batches. */
+struct settings {
+	struct filter *filter;
+	struct field_set fields;
+	enum value_style style;
+	uint64_t rotate_us, rotate_size, flush_us, keep;
+};
+
+struct json {
+	struct port_host host;
+	char path[256]; /* "-" is stdout */
+	bool is_stdout;
+	int fd;
+	struct queue *queue;
+	struct wake wake;
+	pthread_t thread;
+	bool running;
+	_Atomic bool stop, drain;
+	_Atomic uint32_t pending; /* batches taken and not yet written */
+	_Atomic(struct settings *) fresh;
+	struct counters counters; /* the writer's */
+	_Atomic uint64_t batches_in, flows_in;
+	/* the writer's own */
+	struct settings *now;
+	struct filter_work *work;
+	struct buf out;
+	uint32_t out_flows;
+	uint64_t oldest_us, opened_us, size;
+	bool failing;
+};
+
+static void
+settings_free(struct settings **s)
+{
+	if (*s == NULL)
+		return;
+	filter_free(&(*s)->filter);
+	free(*s);
+	*s = NULL;
+}
+
+static int
+settings_new(const struct conf_endpoint *conf, struct settings **out, struct err *err)
+{
+	struct settings *s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		return err_set(err, E_NOMEM, "out of memory");
+	int rc = filter_compile(strv_of(conf_text(conf, "filter")), &s->filter, err);
+	if (rc != 0) {
+		free(s);
+		return rc;
+	}
+	s->fields = conf_fields(conf, "fields");
+	s->style = conf_choice(conf, "time") == 1 ? VALUE_JSON_US : VALUE_JSON;
+	s->rotate_us = (uint64_t)conf_span_us(conf, "rotate");
+	s->rotate_size = conf_number(conf, "rotate_size");
+	s->flush_us = (uint64_t)conf_span_us(conf, "flush");
+	s->keep = conf_number(conf, "keep");
+	*out = s;
+	return 0;
+}
+
+static int
+open_file(struct json *j)
+{
+	struct stat st;
+	j->fd = open(j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (j->fd < 0)
+		return -E_IO;
+	j->size = fstat(j->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	j->opened_us = clock_mono_us();
+	return 0;
+}
+
+static int
+json_open(const struct conf_endpoint *conf, const struct port_host *host, void **self_out,
+    struct err *err)
+{
+	struct json *j = aligned_alloc(64, (sizeof(*j) + 63) / 64 * 64);
+	if (j == NULL)
+		return err_set(err, E_NOMEM, "out of memory");
+	memset(j, 0, sizeof(*j));
+	j->host = *host;
+	j->fd = -1;
+	j->wake.fd = -1;
+	j->out = buf_init(0);
+	snprintf(j->path, sizeof(j->path), "%s", conf->address);
+	j->is_stdout = strcmp(j->path, "-") == 0;
+	int rc = settings_new(conf, &j->now, err);
+	if (rc == 0) {
+		j->queue = queue_new(conf_number(conf, "queue"));
+		j->work = filter_work_new();
+		if (j->queue == NULL || j->work == NULL || wake_init(&j->wake) != 0)
+			rc = err_set(err, E_NOMEM, "out of memory");
+	}
+	if (rc == 0 && j->is_stdout) {
+		j->fd = dup(STDOUT_FILENO);
+		if (j->fd < 0)
+			rc = err_sys(err, E_IO, "stdout");
+	} else if (rc == 0 && open_file(j) != 0) {
+		rc = errno == ELOOP
+		    ? err_set(err, E_UNSAFE, "%s is a symbolic link; give the file itself", j->path)
+		    : err_sys(err, E_IO, "cannot open %s", j->path);
+	}
+	*self_out = j;
+	if (rc != 0)
+		output_json.free(self_out);
+	return rc;
+}
+
+/* ---- writing */
+
+static void
+fail(struct json *j, const char *what)
+{
+	char why[200];
+	int saved = errno;
+	snprintf(why, sizeof(why), "%s: %s", what, strerror(saved));
+	counter_add(&j->counters, C_write_errors, 1);
+	log_warn("json: %s: %s %s", j->host.name, j->path, why);
+	if (!j->failing)
+		j->host.state(j->host.ctx, PORT_DEGRADED, why);
+	j->failing = true;
+}
+
+static void
+recovered(struct json *j)
+{
+	if (j->failing)
+		j->host.state(j->host.ctx, PORT_UP, "");
+	j->failing = false;
+}
+
+static uint32_t
+count_lines(const uint8_t *p, size_t n)
+{
+	uint32_t lines = 0;
+	for (const uint8_t *end = p + n; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+		lines++;
+	return lines;
+}
+
+/* Write what is printed. On failure the lines that did not get out are lost, counted. */
+static void
+flush(struct json *j)
+{
+	size_t done = 0;
+	while (done < j->out.n) {
+		ssize_t n = write(j->fd, j->out.p + done, j->out.n - done);
+		if (n > 0) {
+			done += (size_t)n;
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		fail(j, "write");
+		break;
+	}
+	if (done < j->out.n) {
+		/* keep whole lines only: cut a file back to the last line end that got out */
+		size_t whole = done;
+		while (whole > 0 && j->out.p[whole - 1] != '\n')
+			whole--;
+		if (!j->is_stdout && ftruncate(j->fd, (off_t)(j->size + whole)) != 0)
+			log_warn("json: %s: cannot cut a half line", j->host.name);
+		uint32_t lines = count_lines(j->out.p, whole);
+		counter_add(&j->counters, C_flow_lost_write, j->out_flows - lines);
+		j->out_flows = lines;
+		done = whole;
+	} else if (done > 0) {
+		recovered(j);
+	}
+	j->size += done;
+	counter_add(&j->counters, C_write_bytes, done);
+	counter_add(&j->counters, C_flow_out, j->out_flows);
+	buf_reset(&j->out);
+	j->out_flows = 0;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Delete the oldest rotated files beyond `keep`: their names begin with ours and sort by time. */
+static void
+prune(struct json *j)
+{
+	char dir_copy[256], base_copy[256], *names[ROTATED_MAX];
+	unsigned n = 0;
+	snprintf(dir_copy, sizeof(dir_copy), "%s", j->path);
+	snprintf(base_copy, sizeof(base_copy), "%s", j->path);
+	const char *dir = dirname(dir_copy), *base = basename(base_copy);
+	size_t len = strlen(base);
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && n < ROTATED_MAX;) {
+		/* NAME.20261122T100000.0 */
+		if (strncmp(e->d_name, base, len) == 0 && e->d_name[len] == '.' &&
+		    strspn(e->d_name + len + 1, "0123456789T.") == strlen(e->d_name + len + 1) &&
+		    (names[n] = strdup(e->d_name)) != NULL)
+			n++;
+	}
+	qsort(names, n, sizeof(names[0]), by_name);
+	for (unsigned i = 0; i < n; i++) {
+		if (i + j->now->keep < n && unlinkat(dirfd(d), names[i], 0) != 0)
+			log_warn("json: %s: cannot delete %s: %s", j->host.name, names[i],
+			    strerror(errno));
+		free(names[i]);
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
+static void
+rotate(struct json *j)
+{
+	char to[320];
+	struct tm tm;
+	time_t now = (time_t)(clock_real_us() / 1000000);
+	unsigned k = 0;
+	struct stat st;
+	gmtime_r(&now, &tm);
+	do
+		snprintf(to, sizeof(to), "%s.%04d%02d%02dT%02d%02d%02d.%u", j->path, tm.tm_year + 1900,
+		    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, k);
+	while (lstat(to, &st) == 0 && ++k < 1000);
+	if (rename(j->path, to) != 0 && errno != ENOENT) {
+		fail(j, "rename for rotation");
+		j->opened_us = clock_mono_us();
+		return;
+	}
+	int old = j->fd;
+	if (open_file(j) != 0) {
+		j->fd = old; /* go on in the renamed file rather than lose records */
+		fail(j, "open after rotation");
+		return;
+	}
+	if (fsync(old) != 0)
+		fail(j, "fsync");
+	close(old);
+	counter_add(&j->counters, C_rotations, 1);
+	if (j->now->keep > 0)
+		prune(j);
+}
+
+static void
+rotate_if_due(struct json *j, uint64_t now_us)
+{
+	const struct settings *s = j->now;
+	if (j->is_stdout || j->size == 0)
+		return;
+	if ((s->rotate_us > 0 && now_us - j->opened_us >= s->rotate_us) ||
+	    (s->rotate_size > 0 && j->size >= s->rotate_size))
+		rotate(j);
+}
+
+static void
+print_batch(struct json *j, const struct batch *b)
+{
+	uint64_t mask[BATCH_WORDS];
+	uint32_t passed = filter_run(j->now->filter, j->work, b, mask);
+	counter_add(&j->counters, C_flow_filtered, b->n - passed);
+	for (unsigned w = 0; w < BATCH_WORDS; w++) {
+		for (uint64_t m = mask[w]; m != 0; m &= m - 1) {
+			uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(m);
+			if (j->out.n == 0)
+				j->oldest_us = clock_mono_us();
+			size_t before = j->out.n;
+			batch_row_json(&j->out, b, row, j->now->fields, j->now->style);
+			buf_u8(&j->out, '\n');
+			if (j->out.err != 0) { /* without memory: this record is lost, named */
+				j->out.n = before;
+				j->out.err = 0;
+				counter_add(&j->counters, C_flow_lost_write, 1);
+				flush(j);
+				continue;
+			}
+			j->out_flows++;
+			if (j->out.n >= PRINT_CHUNK) {
+				flush(j);
+				rotate_if_due(j, clock_mono_us());
+			}
+		}
+	}
+}
+
+static void
+adopt(struct json *j)
+{
+	struct settings *fresh = atomic_exchange(&j->fresh, NULL);
+	if (fresh == NULL)
+		return;
+	settings_free(&j->now);
+	j->now = fresh;
+}
+
+static void
+drop_queue(struct json *j)
+{
+	for (struct batch *b; (b = queue_pop(j->queue)) != NULL;) {
+		counter_add(&j->counters, C_flow_lost_queue, b->n);
+		counter_add(&j->counters, C_batch_lost_queue, 1);
+		batch_unref(&b);
+		atomic_fetch_sub(&j->pending, 1);
+	}
+}
+
+static void *
+writer(void *arg)
+{
+	struct json *j = arg;
+	for (;;) {
+		adopt(j);
+		/* read before looking into the queue: what was taken before stop is still written */
+		bool stop = atomic_load(&j->stop);
+		if (stop && !atomic_load(&j->drain))
+			drop_queue(j);
+		struct batch *b = queue_pop(j->queue);
+		uint64_t now = clock_mono_us();
+		if (b != NULL) {
+			print_batch(j, b);
+			batch_unref(&b);
+			if (j->out.n > 0 && now - j->oldest_us >= j->now->flush_us)
+				flush(j);
+			atomic_fetch_sub(&j->pending, 1);
+			continue;
+		}
+		if (stop)
+			break;
+		if (j->out.n > 0 && now - j->oldest_us >= j->now->flush_us)
+			flush(j);
+		rotate_if_due(j, now);
+		wake_wait(&j->wake, j->out.n > 0 || j->now->rotate_us > 0 ? 50 : 1000);
+	}
+	if (j->out.n > 0)
+		flush(j);
+	return NULL;
+}
+
+/* ---- the endpoint */
+
+static int
+json_start(void *self, struct err *err)
+{
+	struct json *j = self;
+	if (pthread_create(&j->thread, NULL, writer, j) != 0)
+		return err_set(err, E_SYS, "json: cannot start a thread");
+	j->running = true;
+	j->host.state(j->host.ctx, PORT_UP, "");
+	return 0;
+}
+
+static bool
+json_take(void *self, struct batch *b)
+{
+	struct json *j = self;
+	uint32_t n = b->n;
+	atomic_fetch_add(&j->pending, 1);
+	if (!queue_push(j->queue, b)) {
+		atomic_fetch_sub(&j->pending, 1);
+		return false;
+	}
+	atomic_fetch_add_explicit(&j->batches_in, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&j->flows_in, n, memory_order_relaxed);
+	wake_signal(&j->wake);
+	return true;
+}
+
+static bool
+json_busy(void *self)
+{
+	struct json *j = self;
+	return atomic_load(&j->pending) > 0;
+}
+
+static void
+json_stop(void *self, bool drain)
+{
+	struct json *j = self;
+	if (!j->running)
+		return;
+	atomic_store(&j->drain, drain);
+	atomic_store(&j->stop, true);
+	wake_signal(&j->wake);
+	pthread_join(j->thread, NULL);
+	j->running = false;
+	if (!j->is_stdout && fsync(j->fd) != 0 && errno != EINVAL)
+		log_warn("json: %s: fsync: %s", j->host.name, strerror(errno));
+}
+
+static void
+json_free(void **self)
+{
+	struct json *j = *self;
+	struct settings *fresh = atomic_exchange(&j->fresh, NULL);
+	settings_free(&fresh);
+	settings_free(&j->now);
+	for (struct batch *b; j->queue != NULL && (b = queue_pop(j->queue)) != NULL;)
+		batch_unref(&b);
+	queue_free(&j->queue);
+	filter_work_free(&j->work);
+	buf_fini(&j->out);
+	if (j->wake.fd >= 0)
+		wake_fini(&j->wake);
+	if (j->fd >= 0)
+		close(j->fd);
+	free(j);
+	*self = NULL;
+}
+
+static int
+json_set(void *self, const struct conf_endpoint *conf, const char *option, struct err *err)
+{
+	struct json *j = self;
+	struct settings *s;
+	(void)option; /* one settings object holds all that can change */
+	int rc = settings_new(conf, &s, err);
+	if (rc != 0)
+		return rc;
+	struct settings *unread = atomic_exchange(&j->fresh, s);
+	settings_free(&unread);
+	wake_signal(&j->wake);
+	return 0;
+}
+
+static void
+json_counters(void *self, uint64_t sum[C_COUNT])
+{
+	struct json *j = self;
+	for (int c = 0; c < C_COUNT; c++)
+		sum[c] += counter_get(&j->counters, (enum counter)c);
+	sum[C_batch_in] += atomic_load_explicit(&j->batches_in, memory_order_relaxed);
+	sum[C_flow_in] += atomic_load_explicit(&j->flows_in, memory_order_relaxed);
+}
+
+static void
+json_detail(void *self, port_detail_fn *fn, void *arg)
+{
+	struct json *j = self;
+	char text[32];
+	snprintf(text, sizeof(text), "%u", atomic_load(&j->pending));
+	fn(arg, "queued_batches", text, true);
+	snprintf(text, sizeof(text), "%zu", queue_capacity(j->queue));
+	fn(arg, "queue_capacity", text, true);
+}
+
+const struct port_type output_json = {
+    .name = "json",
+    .direction = PORT_OUTPUT,
+    .help = "Writes flow records as JSON, one object a line; ADDRESS is a file, or - for stdout.",
+    .open = json_open,
+    .start = json_start,
+    .take = json_take,
+    .busy = json_busy,
+    .stop = json_stop,
+    .free = json_free,
+    .set = json_set,
+    .counters = json_counters,
+    .detail = json_detail,
+};
