@@ -33,6 +33,11 @@ struct flow_meter_conf {
 	void (*push)(void *arg, struct batch **b);
 	/** One second is complete (of packet time, or of tick time). */
 	void (*second)(void *arg, const struct stats_second *s);
+	/**
+	 * Every batch is out: wait until one may have come home, true; false: give up, the record
+	 * is lost and counted. NULL: never wait. For inputs that read files.
+	 */
+	bool (*wait)(void *arg);
 	void *arg;
 };
 
