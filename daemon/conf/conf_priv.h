@@ -6,12 +6,12 @@
 #include "conf/conf.h"
 
 enum {
-	CONF_FILE_MAX = 1 << 20,    /* bytes of one configuration file */
-	CONF_ASSIGN_MAX = 20000,    /* settings in one file: libconfig looks each up linearly */
-	CONF_DEPTH_MAX = 16,        /* nested groups and lists */
+	CONF_FILE_MAX = 1 << 20, /* bytes of one configuration file */
+	CONF_ASSIGN_MAX = 20000, /* settings in one file: libconfig looks each up linearly */
+	CONF_DEPTH_MAX = 16,	 /* nested groups and lists */
 	CONF_ENDPOINTS_MAX = 4096,
-	CONF_TEXT_MAX = 8191,       /* bytes of one option's text */
-	CONF_NAMES_MAX = 64,        /* options of one owner */
+	CONF_TEXT_MAX = 8191, /* bytes of one option's text */
+	CONF_NAMES_MAX = 64,  /* options of one owner */
 };
 
 /**
@@ -30,12 +30,12 @@ void conf_endpoint_fini(struct conf_endpoint *e);
 int conf_endpoint_put(struct conf_endpoint *e, const struct option_info *info, struct strv text,
     const char *file, int line, struct err *err);
 /** Look an option up by the owner's name; -E_UNKNOWN with @err names the nearest. */
-int conf_option_lookup(const char *owner, struct strv name, const struct option_info **out,
-    struct err *err);
+int conf_option_lookup(
+    const char *owner, struct strv name, const struct option_info **out, struct err *err);
 /** Check and set name, type or address. 0 or -E_* with @err. */
 int conf_set_name(struct conf_endpoint *e, struct strv name, struct err *err);
-int conf_set_type(struct conf_endpoint *e, struct strv type, const char *const *types,
-    struct err *err);
+int conf_set_type(
+    struct conf_endpoint *e, struct strv type, const char *const *types, struct err *err);
 int conf_set_address(struct conf_endpoint *e, struct strv address, struct err *err);
 /** Make a name from type and address, when there is none. */
 void conf_make_name(struct conf_endpoint *e);

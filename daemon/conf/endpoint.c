@@ -43,7 +43,7 @@ static bool
 is_name_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	    c == '.' || c == '_' || c == ':' || c == '-' || c == '@';
+	       c == '.' || c == '_' || c == ':' || c == '-' || c == '@';
 }
 
 int
@@ -55,7 +55,8 @@ conf_set_name(struct conf_endpoint *e, struct strv name, struct err *err)
 		ok = is_name_char(name.p[i]);
 	if (!ok)
 		return err_set(err, E_SYNTAX,
-		    "name = %s: a name is 1 to 63 letters, digits and . _ : @ -, and does not begin "
+		    "name = %s: a name is 1 to 63 letters, digits and . _ : @ -, and does not "
+		    "begin "
 		    "with -",
 		    strv_quote(name, q, sizeof(q)));
 	memcpy(e->name, name.p, name.n);
@@ -76,7 +77,8 @@ conf_set_type(struct conf_endpoint *e, struct strv type, const char *const *type
 	const char *near = strv_nearest(type, types);
 	strv_quote(type, q, sizeof(q));
 	if (near != NULL)
-		return err_set(err, E_UNKNOWN, "no endpoint type %s, did you mean \"%s\"?", q, near);
+		return err_set(
+		    err, E_UNKNOWN, "no endpoint type %s, did you mean \"%s\"?", q, near);
 	list[0] = '\0';
 	for (unsigned i = 0; types[i] != NULL && n < sizeof(list); i++)
 		n += (size_t)snprintf(list + n, sizeof(list) - n, " %s", types[i]);
@@ -89,8 +91,8 @@ conf_set_address(struct conf_endpoint *e, struct strv address, struct err *err)
 	if (address.n == 0)
 		return err_set(err, E_INVAL, "the address is empty");
 	if (address.n >= sizeof(e->address))
-		return err_set(err, E_LIMIT, "the address is longer than %zu bytes",
-		    sizeof(e->address) - 1);
+		return err_set(
+		    err, E_LIMIT, "the address is longer than %zu bytes", sizeof(e->address) - 1);
 	for (size_t i = 0; i < address.n; i++)
 		if ((unsigned char)address.p[i] < 0x20 || address.p[i] == 0x7f)
 			return err_set(err, E_SYNTAX, "control character in the address");
@@ -283,8 +285,8 @@ must_find(const struct conf_endpoint *e, const char *option)
 }
 
 static bool
-same_value(const struct conf_endpoint *a, const struct conf_endpoint *b,
-    const struct option_info *info)
+same_value(
+    const struct conf_endpoint *a, const struct conf_endpoint *b, const struct option_info *info)
 {
 	struct conf_option sa, sb;
 	const struct conf_option *oa = value_of(a, info, &sa), *ob = value_of(b, info, &sb);

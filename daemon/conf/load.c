@@ -24,7 +24,7 @@ struct loader {
 	void *check_arg;
 	const char *file; /* being read */
 	struct strv text; /* its contents */
-	bool is_saved;    /* it is endpoints.conf */
+	bool is_saved;	  /* it is endpoints.conf */
 	struct err *err;
 };
 
@@ -53,20 +53,26 @@ conf_free(struct conf **c)
 	*c = NULL;
 }
 
-/* Say where an error was found; a filter's own source line and column are kept. */
+/* Say where an error was found: file, line, the line itself with a caret under @key (may be NULL).
+ * A filter's own text and column are kept. */
 static int
-located(const struct loader *l, int line, int r)
+located(const struct loader *l, int line, const char *key, int r)
 {
 	if (l->err == NULL)
 		return r;
 	snprintf(l->err->file, sizeof(l->err->file), "%s", l->file);
 	l->err->line = line;
-	if (l->err->source[0] == '\0')
-		conf_source_line(l->text, line, l->err);
+	if (l->err->source[0] != '\0')
+		return r;
+	conf_source_line(l->text, line, l->err);
+	const char *at = key != NULL ? strstr(l->err->source, key) : NULL;
+	l->err->col =
+	    (int)(at != NULL ? at - l->err->source : (ptrdiff_t)strspn(l->err->source, " \t")) + 1;
 	return r;
 }
 
-#define FAIL_AT(l, line, code, ...) located((l), (line), err_set((l)->err, (code), __VA_ARGS__))
+#define FAIL_AT(l, line, key, code, ...) \
+	located((l), (line), (key), err_set((l)->err, (code), __VA_ARGS__))
 
 static int
 line_of(const config_setting_t *s)
@@ -173,31 +179,33 @@ put_option(struct loader *l, struct conf_endpoint *e, config_setting_t *s)
 	int line = line_of(s);
 	int r = conf_option_lookup(e->type, strv_of(key), &info, l->err);
 	if (r != 0)
-		return located(l, line, r);
+		return located(l, line, key, r);
 	struct buf text = buf_init(CONF_TEXT_MAX + 1);
 	if (!value_text(s, info->type, &text)) {
 		buf_fini(&text);
-		return FAIL_AT(l, line, E_TYPE, "%s: expected %s, found %s", key,
+		return FAIL_AT(l, line, key, E_TYPE, "%s: expected %s, found %s", key,
 		    wanted_name(info->type), kind_name(config_setting_type(s)));
 	}
 	struct strv v = {text.n > 0 ? (const char *)text.p : "", text.n};
 	if (text.err != 0)
 		r = err_set(l->err, -text.err, "%s: longer than %d bytes", key, CONF_TEXT_MAX);
 	else if (info->type == OT_PATH && v.n > 0 && v.p[0] != '/')
-		r = err_set(l->err, E_INVAL, "%s: a path in a configuration file begins with /", key);
+		r = err_set(
+		    l->err, E_INVAL, "%s: a path in a configuration file begins with /", key);
 	else if (info->type == OT_FILTER && l->check != NULL)
 		r = l->check(l->check_arg, info, v, l->err);
 	if (r == 0)
 		r = conf_endpoint_put(e, info, v, l->file, line, l->err);
 	buf_fini(&text);
-	return r == 0 ? 0 : located(l, line, r);
+	return r == 0 ? 0 : located(l, line, key, r);
 }
 
 static int
 load_daemon(struct loader *l, config_setting_t *group)
 {
 	if (config_setting_type(group) != CONFIG_TYPE_GROUP)
-		return FAIL_AT(l, line_of(group), E_TYPE, "daemon: expected a group { }, found %s",
+		return FAIL_AT(l, line_of(group), "daemon", E_TYPE,
+		    "daemon: expected a group { }, found %s",
 		    kind_name(config_setting_type(group)));
 	int r = 0;
 	for (int i = 0; r == 0 && i < config_setting_length(group); i++)
@@ -222,8 +230,8 @@ text_key(struct loader *l, config_setting_t *group, const char *key, int *r)
 	if (s == NULL || *r != 0)
 		return NULL;
 	if (config_setting_type(s) != CONFIG_TYPE_STRING) {
-		*r = FAIL_AT(l, line_of(s), E_TYPE, "%s: expected text in quotes, found %s", key,
-		    kind_name(config_setting_type(s)));
+		*r = FAIL_AT(l, line_of(s), key, E_TYPE, "%s: expected text in quotes, found %s",
+		    key, kind_name(config_setting_type(s)));
 		return NULL;
 	}
 	return config_setting_get_string(s);
@@ -245,7 +253,7 @@ put_options(struct loader *l, struct conf_endpoint *e, config_setting_t *group)
 			continue;
 		}
 		if (config_setting_type(s) != CONFIG_TYPE_BOOL)
-			r = FAIL_AT(l, line_of(s), E_TYPE,
+			r = FAIL_AT(l, line_of(s), "enabled", E_TYPE,
 			    "enabled: expected true or false, found %s",
 			    kind_name(config_setting_type(s)));
 		e->enabled = config_setting_get_bool(s) != 0;
@@ -260,19 +268,20 @@ new_endpoint(struct loader *l, int line, const char *const keys[3], struct conf_
 	int r = 0;
 	*out = NULL;
 	if (keys[1] == NULL || keys[2] == NULL)
-		return FAIL_AT(l, line, E_INVAL,
+		return FAIL_AT(l, line, NULL, E_INVAL,
 		    "endpoint \"%.63s\" has no %s, and no earlier file defines it", keys[0],
 		    keys[1] == NULL ? "type" : "address");
 	if (l->c->n_endpoints >= CONF_ENDPOINTS_MAX)
-		return FAIL_AT(l, line, E_LIMIT, "more than %d endpoints", CONF_ENDPOINTS_MAX);
+		return FAIL_AT(
+		    l, line, NULL, E_LIMIT, "more than %d endpoints", CONF_ENDPOINTS_MAX);
 	struct conf_endpoint *e = conf_endpoint_new("");
 	if (e == NULL)
-		return FAIL_AT(l, line, E_NOMEM, "out of memory");
+		return FAIL_AT(l, line, NULL, E_NOMEM, "out of memory");
 	if ((r = conf_set_name(e, strv_of(keys[0]), l->err)) != 0 ||
 	    (r = conf_set_type(e, strv_of(keys[1]), l->types, l->err)) != 0 ||
 	    (r = conf_set_address(e, strv_of(keys[2]), l->err)) != 0) {
 		conf_endpoint_free(&e);
-		return located(l, line, r);
+		return located(l, line, NULL, r);
 	}
 	snprintf(e->file, sizeof(e->file), "%s", l->file);
 	e->line = line;
@@ -283,19 +292,19 @@ new_endpoint(struct loader *l, int line, const char *const keys[3], struct conf_
 
 /* A group whose name is known already: changes that endpoint. */
 static int
-merge_endpoint(struct loader *l, struct conf_endpoint *e, config_setting_t *group,
-    const char *const keys[3])
+merge_endpoint(
+    struct loader *l, struct conf_endpoint *e, config_setting_t *group, const char *const keys[3])
 {
 	int line = line_of(group);
 	if (strcmp(e->file, l->file) == 0)
-		return FAIL_AT(l, line, E_EXIST, "endpoint \"%s\" is defined twice, first in line %d",
-		    e->name, e->line);
+		return FAIL_AT(l, line, NULL, E_EXIST,
+		    "endpoint \"%s\" is defined twice, first in line %d", e->name, e->line);
 	if (keys[1] != NULL && strcmp(keys[1], e->type) != 0)
-		return FAIL_AT(l, line, E_EXIST,
+		return FAIL_AT(l, line, NULL, E_EXIST,
 		    "endpoint \"%s\" is a %s (%s line %d); one of another type needs another name",
 		    e->name, e->type, e->file, e->line);
 	int r = keys[2] != NULL ? conf_set_address(e, strv_of(keys[2]), l->err) : 0;
-	return r != 0 ? located(l, line, r) : put_options(l, e, group);
+	return r != 0 ? located(l, line, NULL, r) : put_options(l, e, group);
 }
 
 static int
@@ -306,10 +315,10 @@ add_endpoint(struct loader *l, config_setting_t *group, const char *const keys[3
 	if (r == 0)
 		r = put_options(l, e, group);
 	if (r == 0 && old == NULL) {
-		struct conf_endpoint **more = realloc(l->c->endpoints,
-		    (l->c->n_endpoints + 1) * sizeof(struct conf_endpoint *));
+		struct conf_endpoint **more = realloc(
+		    l->c->endpoints, (l->c->n_endpoints + 1) * sizeof(struct conf_endpoint *));
 		if (more == NULL) {
-			r = FAIL_AT(l, line_of(group), E_NOMEM, "out of memory");
+			r = FAIL_AT(l, line_of(group), NULL, E_NOMEM, "out of memory");
 		} else {
 			l->c->endpoints = more;
 			old = &more[l->c->n_endpoints++];
@@ -330,14 +339,15 @@ load_endpoint(struct loader *l, config_setting_t *group)
 {
 	int r = 0, line = line_of(group);
 	if (config_setting_type(group) != CONFIG_TYPE_GROUP)
-		return FAIL_AT(l, line, E_TYPE, "endpoints: expected groups { }, found %s",
+		return FAIL_AT(l, line, "endpoints", E_TYPE,
+		    "endpoints: expected groups { }, found %s",
 		    kind_name(config_setting_type(group)));
 	const char *keys[3] = {text_key(l, group, "name", &r), text_key(l, group, "type", &r),
 	    text_key(l, group, "address", &r)};
 	if (r != 0)
 		return r;
 	if (keys[0] == NULL)
-		return FAIL_AT(l, line, E_INVAL, "an endpoint needs a name: name = \"...\";");
+		return FAIL_AT(l, line, NULL, E_INVAL, "an endpoint needs a name: name = \"...\";");
 	struct conf_endpoint **old = find(l->c, keys[0]);
 	if (old == NULL || (l->is_saved && strcmp((*old)->file, l->file) != 0))
 		return add_endpoint(l, group, keys);
@@ -348,7 +358,7 @@ static int
 load_endpoints(struct loader *l, config_setting_t *list)
 {
 	if (config_setting_type(list) != CONFIG_TYPE_LIST)
-		return FAIL_AT(l, line_of(list), E_TYPE,
+		return FAIL_AT(l, line_of(list), "endpoints", E_TYPE,
 		    "endpoints: expected a list ( {...}, {...} ), found %s",
 		    kind_name(config_setting_type(list)));
 	int r = 0;
@@ -375,20 +385,23 @@ load_removed(struct loader *l, config_setting_t *list)
 {
 	int type = config_setting_type(list), n = config_setting_length(list);
 	if (type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST)
-		return FAIL_AT(l, line_of(list), E_TYPE, "removed: expected [ \"name\", ... ]");
+		return FAIL_AT(
+		    l, line_of(list), "removed", E_TYPE, "removed: expected [ \"name\", ... ]");
 	if (n > CONF_ENDPOINTS_MAX)
-		return FAIL_AT(l, line_of(list), E_LIMIT, "more than %d names", CONF_ENDPOINTS_MAX);
+		return FAIL_AT(
+		    l, line_of(list), NULL, E_LIMIT, "more than %d names", CONF_ENDPOINTS_MAX);
 	l->c->removed = calloc((size_t)n + 1, sizeof(char *));
 	if (l->c->removed == NULL)
-		return FAIL_AT(l, line_of(list), E_NOMEM, "out of memory");
+		return FAIL_AT(l, line_of(list), NULL, E_NOMEM, "out of memory");
 	for (int i = 0; i < n; i++) {
 		const char *name = config_setting_get_string_elem(list, i);
 		if (name == NULL)
-			return FAIL_AT(l, line_of(list), E_TYPE, "removed: a name is not text");
+			return FAIL_AT(
+			    l, line_of(list), "removed", E_TYPE, "removed: a name is not text");
 		forget(l->c, name);
 		char *copy = strv_dup(strv_of(name));
 		if (copy == NULL)
-			return FAIL_AT(l, line_of(list), E_NOMEM, "out of memory");
+			return FAIL_AT(l, line_of(list), NULL, E_NOMEM, "out of memory");
 		l->c->removed[l->c->n_removed++] = copy;
 	}
 	return 0;
@@ -414,10 +427,10 @@ load_root(struct loader *l, config_setting_t *root)
 			const char *near = strv_nearest(strv_of(key), keys);
 			strv_quote(strv_of(key), q, sizeof(q));
 			if (near != NULL && strcmp(near, "removed") != 0 && strcmp(near, key) != 0)
-				r = FAIL_AT(l, line_of(s), E_UNKNOWN,
+				r = FAIL_AT(l, line_of(s), key, E_UNKNOWN,
 				    "unknown setting %s, did you mean \"%s\"?", q, near);
 			else
-				r = FAIL_AT(l, line_of(s), E_UNKNOWN,
+				r = FAIL_AT(l, line_of(s), key, E_UNKNOWN,
 				    "unknown setting %s; there are %sendpoints", q,
 				    l->is_saved ? "" : "daemon and ");
 		}
@@ -458,8 +471,10 @@ read_file(struct loader *l, struct buf *out, bool *missing_out)
 		out->n += (size_t)n;
 	}
 	close(fd);
-	if (r == 0 && out->n > CONF_FILE_MAX)
-		r = err_set(l->err, E_LIMIT, "%s: larger than %d KiB", l->file, CONF_FILE_MAX >> 10);
+	buf_u8(out, '\n'); /* libconfig wants one behind a comment */
+	if (r == 0 && out->n > CONF_FILE_MAX + 1)
+		r = err_set(
+		    l->err, E_LIMIT, "%s: larger than %d KiB", l->file, CONF_FILE_MAX >> 10);
 	return r;
 }
 
@@ -476,7 +491,7 @@ parse_text(struct loader *l, const char *text)
 	config_init(&cfg);
 	if (config_read_string(&cfg, text) != CONFIG_TRUE) {
 		const char *what = config_error_text(&cfg);
-		r = FAIL_AT(l, config_error_line(&cfg), E_SYNTAX,
+		r = FAIL_AT(l, config_error_line(&cfg), NULL, E_SYNTAX,
 		    "%s, in this line or just before it", what != NULL ? what : "syntax error");
 	} else {
 		r = load_root(l, config_root_setting(&cfg));
@@ -489,7 +504,7 @@ static int
 load_file(struct loader *l, const char *file, bool may_miss)
 {
 	bool missing;
-	struct buf text = buf_init(CONF_FILE_MAX + 65536 + 1);
+	struct buf text = buf_init(CONF_FILE_MAX + 65536 + 2);
 	l->file = file;
 	int r = read_file(l, &text, &missing);
 	if (r == 0 && missing && !may_miss)
@@ -504,16 +519,19 @@ load_file(struct loader *l, const char *file, bool may_miss)
 }
 
 int
-conf_parse_text(struct conf *c, struct strv text, const char *file, const char *const *types,
-    struct err *err)
+conf_parse_text(
+    struct conf *c, struct strv text, const char *file, const char *const *types, struct err *err)
 {
 	struct loader l = {.c = c, .types = types, .file = file, .err = err};
-	char *copy = strv_dup(text);
-	if (copy == NULL)
-		return err_set(err, E_NOMEM, "out of memory");
-	l.text = (struct strv){copy, text.n};
-	int r = parse_text(&l, copy);
-	free(copy);
+	struct buf copy = buf_init(CONF_FILE_MAX + 2);
+	buf_strv(&copy, text);
+	buf_u8(&copy, '\n');
+	const char *s = buf_cstr(&copy);
+	l.text = (struct strv){s, copy.n};
+	int r = copy.err != 0
+		    ? err_set(err, -copy.err, "%s: larger than %d KiB", file, CONF_FILE_MAX >> 10)
+		    : parse_text(&l, s);
+	buf_fini(&copy);
 	return r;
 }
 
@@ -558,15 +576,15 @@ conf_daemon_set(struct conf_daemon *d, const char *word, struct err *err)
 	const char *eq = strchr(word, '=');
 	char q[80];
 	if (eq == NULL)
-		return err_set(err, E_SYNTAX, "%s: not option=value",
-		    strv_quote(strv_of(word), q, sizeof(q)));
-	return conf_endpoint_set(&d->bag, (struct strv){word, (size_t)(eq - word)}, strv_of(eq + 1),
-	    err);
+		return err_set(
+		    err, E_SYNTAX, "%s: not option=value", strv_quote(strv_of(word), q, sizeof(q)));
+	return conf_endpoint_set(
+	    &d->bag, (struct strv){word, (size_t)(eq - word)}, strv_of(eq + 1), err);
 }
 
 static int
-load_all(struct loader *l, const char *main_file, bool may_miss, const char *const *set,
-    unsigned n_set)
+load_all(
+    struct loader *l, const char *main_file, bool may_miss, const char *const *set, unsigned n_set)
 {
 	char path[4096];
 	int r = 0;
@@ -590,8 +608,8 @@ int
 conf_load_set(const char *main_file, bool may_miss, const char *const *set, unsigned n_set,
     const struct conf_loading *how, struct conf **out, struct err *err)
 {
-	struct loader l = {.types = how->types, .check = how->check, .check_arg = how->check_arg,
-	    .err = err};
+	struct loader l = {
+	    .types = how->types, .check = how->check, .check_arg = how->check_arg, .err = err};
 	*out = NULL;
 	if ((l.c = conf_new()) == NULL)
 		return err_set(err, E_NOMEM, "out of memory");

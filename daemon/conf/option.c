@@ -13,7 +13,7 @@
 #include "schema/value.h"
 
 const struct option_info option_info[] = {
-#define OPTION(owner, name, type, def, min, max, choices, apply, help)                             \
+#define OPTION(owner, name, type, def, min, max, choices, apply, help) \
 	{#owner, #name, OT_##type, def, INT64_C(min), INT64_C(max), choices, APPLY_##apply, help},
 #include "flowbus/options.def"
 };
@@ -150,8 +150,8 @@ bad_range(const struct option_info *o, struct strv text, struct err *err)
 }
 
 static int
-parse_number(const struct option_info *o, struct strv text, struct conf_option *out,
-    struct err *err)
+parse_number(
+    const struct option_info *o, struct strv text, struct conf_option *out, struct err *err)
 {
 	char q[80];
 	bool is_size = o->type == OT_SIZE;
@@ -186,8 +186,8 @@ parse_span(const struct option_info *o, struct strv text, struct conf_option *ou
 }
 
 static int
-parse_choice(const struct option_info *o, struct strv text, struct conf_option *out,
-    struct err *err)
+parse_choice(
+    const struct option_info *o, struct strv text, struct conf_option *out, struct err *err)
 {
 	char q[80];
 	int i = 0;
@@ -204,8 +204,8 @@ parse_choice(const struct option_info *o, struct strv text, struct conf_option *
 }
 
 static int
-parse_fields(const struct option_info *o, struct strv text, struct conf_option *out,
-    struct err *err)
+parse_fields(
+    const struct option_info *o, struct strv text, struct conf_option *out, struct err *err)
 {
 	struct strv bad = {NULL, 0};
 	char q[80];
@@ -225,15 +225,15 @@ check_text(const struct option_info *o, struct strv text, struct err *err)
 	for (size_t i = 0; i < text.n; i++) {
 		unsigned char c = (unsigned char)text.p[i];
 		if ((c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
-			return err_set(err, E_SYNTAX, "%s: control character 0x%02x in the value",
-			    o->name, c);
+			return err_set(
+			    err, E_SYNTAX, "%s: control character 0x%02x in the value", o->name, c);
 	}
 	return 0;
 }
 
 int
-conf_option_parse(const struct option_info *info, struct strv text, struct conf_option *out,
-    struct err *err)
+conf_option_parse(
+    const struct option_info *info, struct strv text, struct conf_option *out, struct err *err)
 {
 	char q[80];
 	int r = 0;
@@ -278,8 +278,8 @@ conf_option_fini(struct conf_option *o)
 }
 
 int
-conf_option_lookup(const char *owner, struct strv name, const struct option_info **out,
-    struct err *err)
+conf_option_lookup(
+    const char *owner, struct strv name, const struct option_info **out, struct err *err)
 {
 	const char *names[CONF_NAMES_MAX];
 	char q[80];

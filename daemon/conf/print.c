@@ -138,9 +138,10 @@ conf_save(const char *state_dir, const struct conf_endpoint *const *endpoints, u
 	buf_str(&text, "# Written by `flowctl save`, read after the files of /etc; "
 		       "the next save replaces it.\n");
 	conf_print(&text, endpoints, n, removed, n_removed);
-	int r = text.err != 0 ? err_set(err, -text.err,
-	    "the endpoints are more than %d KiB of text", CONF_FILE_MAX >> 10)
-			      : replace_file(state_dir, &text, err);
+	int r = text.err != 0
+		    ? err_set(err, -text.err, "the endpoints are more than %d KiB of text",
+			  CONF_FILE_MAX >> 10)
+		    : replace_file(state_dir, &text, err);
 	buf_fini(&text);
 	return r;
 }

@@ -15,6 +15,17 @@ struct scan {
 	unsigned n_assign, depth;
 };
 
+/* Tabs become spaces, so that the caret below stands where it should. */
+static void
+copy_line(const char *p, size_t n, struct err *err)
+{
+	if (err == NULL || n >= sizeof(err->source))
+		return;
+	for (size_t i = 0; i < n; i++)
+		err->source[i] = p[i] == '\t' ? ' ' : p[i];
+	err->source[n] = '\0';
+}
+
 static int
 fail(const struct scan *s, const char *at, int code, struct err *err, const char *what)
 {
@@ -23,11 +34,7 @@ fail(const struct scan *s, const char *at, int code, struct err *err, const char
 		err->line = s->line;
 		err->col = (int)(at - s->line_start) + 1;
 		const char *nl = memchr(s->line_start, '\n', (size_t)(s->end - s->line_start));
-		size_t n = (size_t)((nl != NULL ? nl : s->end) - s->line_start);
-		if (n < sizeof(err->source)) {
-			memcpy(err->source, s->line_start, n);
-			err->source[n] = '\0';
-		}
+		copy_line(s->line_start, (size_t)((nl != NULL ? nl : s->end) - s->line_start), err);
 	}
 	return r;
 }
@@ -41,11 +48,7 @@ conf_source_line(struct strv text, int line, struct err *err)
 		p = nl != NULL ? nl + 1 : end;
 	}
 	const char *nl = p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
-	size_t n = (size_t)((nl != NULL ? nl : end) - p);
-	if (err == NULL || n >= sizeof(err->source))
-		return;
-	memcpy(err->source, p, n);
-	err->source[n] = '\0';
+	copy_line(p, (size_t)((nl != NULL ? nl : end) - p), err);
 }
 
 static void
@@ -101,15 +104,14 @@ static bool
 is_name(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	    c == '_' || c == '*' || c == '-';
+	       c == '_' || c == '*' || c == '-';
 }
 
 static const char *
 skip_digits(const char *p, const char *end, bool hex)
 {
-	while (p < end &&
-	    ((*p >= '0' && *p <= '9') ||
-		(hex && ((*p >= 'a' && *p <= 'f') || (*p >= 'A' && *p <= 'F')))))
+	while (p < end && ((*p >= '0' && *p <= '9') ||
+			      (hex && ((*p >= 'a' && *p <= 'f') || (*p >= 'A' && *p <= 'F')))))
 		p++;
 	return p;
 }
@@ -156,8 +158,8 @@ token(struct scan *s, struct err *err)
 {
 	char c = *s->p;
 	if (c == '@')
-		return fail(s, s->p, E_UNSUP, err,
-		    "@include is not supported; put the file into conf.d");
+		return fail(
+		    s, s->p, E_UNSUP, err, "@include is not supported; put the file into conf.d");
 	if ((c >= '0' && c <= '9') ||
 	    ((c == '-' || c == '+') && s->end - s->p > 1 && s->p[1] >= '0' && s->p[1] <= '9'))
 		return check_number(s, err);

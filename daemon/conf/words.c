@@ -26,7 +26,8 @@ end_word(struct splitter *s, struct err *err)
 		return err_set(err, E_LIMIT, "more than %d words", WORDS_MAX);
 	if (s->word.err != 0)
 		return err_set(err, -s->word.err, "a word of more than %d bytes", WORD_BYTES_MAX);
-	char *copy = strv_dup((struct strv){s->word.n > 0 ? (const char *)s->word.p : "", s->word.n});
+	char *copy =
+	    strv_dup((struct strv){s->word.n > 0 ? (const char *)s->word.p : "", s->word.n});
 	if (copy == NULL)
 		return err_set(err, E_NOMEM, "out of memory");
 	s->words[s->n++] = copy;
