@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * batch/frame_load.c - numbers out of columns, and what earlier columns say about a row. */
+#include "batch/frame_priv.h"
+
+void
+frame_load(const struct batch *b, enum field f, uint64_t *to)
+{
+	const void *data = b->col[f].data;
+	const uint8_t *p8 = data;
+	const uint16_t *p16 = data;
+	const uint32_t *p32 = data;
+	switch (field_width(f)) {
+	case 1:
+		for (uint32_t i = 0; i < b->n; i++)
+			to[i] = p8[i];
+		break;
+	case 2:
+		for (uint32_t i = 0; i < b->n; i++)
+			to[i] = p16[i];
+		break;
+	case 4:
+		for (uint32_t i = 0; i < b->n; i++)
+			to[i] = p32[i];
+		break;
+	default: /* also the cells of texts */
+		memcpy(to, data, b->n * sizeof(*to));
+	}
+}
+
+void
+frame_load_ref(const struct batch *b, enum field f, uint64_t *to)
+{
+	if (field_info[f].type != FT_ADDR) {
+		frame_load(b, f, to);
+		return;
+	}
+	const struct addr *a = b->col[f].data;
+	for (uint32_t i = 0; i < b->n; i++)
+		to[i] = addr_is_v4(&a[i]) ? 4 : 6;
+}
+
+bool
+frame_ref_ok(const struct rows *rows, enum field f)
+{
+	return rows != NULL && rows->n > 0 && f < F_COUNT && field_set_has(&rows->known, f) &&
+	    rows->b->col[f].used && rows->b->col[f].dense && field_info[f].type != FT_TEXT;
+}
+
+void
+frame_contexts(struct frame_work *w, const struct rows *rows, const struct refs *refs,
+    unsigned bits)
+{
+	uint64_t *h = w->sorted;
+	memset(h, 0, rows->n * sizeof(*h));
+	for (uint32_t k = 0; k < refs->n; k++) {
+		frame_load_ref(rows->b, (enum field)refs->field[k], w->aux);
+		for (uint32_t i = 0; i < rows->n; i++)
+			h[i] = (h[i] ^ w->aux[i]) * FRAME_MUL;
+	}
+	for (uint32_t i = 0; i < rows->n; i++)
+		w->context[i] = bits > 0 ? (uint32_t)(h[i] >> (64 - bits)) : 0;
+}
