@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * input/subscribe.c - the link's subscriber as an endpoint type: all work is the link thread's. */
+#include <stdlib.h>
+
+#include "conf/conf.h"
+#include "input/input.h"
+#include "link/link.h"
+
+struct subscribe {
+	struct link *link;
+	struct link_end *end; /* NULL once stopped */
+	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
+};
+
+static int
+subscribe_open(const struct conf_endpoint *conf, const struct port_host *host, void **self_out,
+    struct err *err)
+{
+	if (host->link == NULL)
+		return err_set(err, E_UNSUP, "subscribe: there is no link in this process");
+	struct subscribe *s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		return err_set(err, E_NOMEM, "subscribe: out of memory");
+	s->link = host->link;
+	int rc = link_attach(s->link, conf, host, &s->end, err);
+	if (rc != 0) {
+		free(s);
+		return rc;
+	}
+	*self_out = s;
+	return 0;
+}
+
+/** Attaching has begun everything; the link reports states itself. */
+static int
+subscribe_start(void *self, struct err *err)
+{
+	(void)self, (void)err;
+	return 0;
+}
+
+static void
+subscribe_stop(void *self, bool drain)
+{
+	struct subscribe *s = self;
+	(void)drain; /* nothing of ours waits to be sent */
+	if (s->end == NULL)
+		return;
+	link_counters(s->end, s->counters);
+	link_detach(s->link, &s->end, false, 0);
+	s->end = NULL;
+}
+
+static void
+subscribe_free(void **self)
+{
+	if (*self != NULL)
+		subscribe_stop(*self, false);
+	free(*self);
+	*self = NULL;
+}
+
+static int
+subscribe_set(void *self, const struct conf_endpoint *conf, const char *option, struct err *err)
+{
+	struct subscribe *s = self;
+	if (s->end == NULL)
+		return err_set(err, E_CLOSED, "subscribe: stopped");
+	return link_set(s->end, conf, option, err);
+}
+
+static void
+subscribe_counters(void *self, uint64_t sum[C_COUNT])
+{
+	struct subscribe *s = self;
+	if (s->end != NULL)
+		link_counters(s->end, sum);
+	for (int i = 0; s->end == NULL && i < C_COUNT; i++)
+		sum[i] += s->counters[i];
+}
+
+const struct port_type input_subscribe = {
+	.name = "subscribe",
+	.direction = PORT_INPUT,
+	.help = "Take flows from probes; ADDRESS is tcp://HOST:PORT of a probe, or tcp://*:PORT for "
+	    "probes that connect.",
+	.open = subscribe_open,
+	.start = subscribe_start,
+	.stop = subscribe_stop,
+	.free = subscribe_free,
+	.set = subscribe_set,
+	.counters = subscribe_counters,
+};
