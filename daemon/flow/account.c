@@ -131,8 +131,7 @@ tcp_event(struct flow_meter *m, uint32_t i, unsigned side, const struct wire_pkt
 	    ((tcp & TCP_rst) != 0 ||
 		(f->flags & (FLOW_FIN0 | FLOW_FIN1)) == (FLOW_FIN0 | FLOW_FIN1))) {
 		f->flags |= FLOW_FINISHED;
-		if (m->tcp_end != METER_NEVER)
-			finish_add(&m->wheel, i, f->serial, m->now + m->tcp_end);
+		meter_queue_finished(m, i);
 	}
 	handshake_time(f, &m->table.cold[i], side, pkt, ts_us);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow/end.c - when records end, and how they leave.
  *
- * The times kept with a flow decide (meter_due); the wheel and the queue of finished flows only say
- * when to look. An active timeout ends the record and keeps the entry, so that the next piece has
+ * The times kept with a flow decide (meter_due); the wheels only say when to look. An active timeout ends the record and keeps the entry, so that the next piece has
  * the same orientation and application; every other end drops the entry. */
 #include "flow/meter_priv.h"
 
@@ -28,6 +27,13 @@ meter_queue(struct flow_meter *m, uint32_t i)
 	int64_t at = meter_due(m, &m->table.hot[i]).at, latest = m->now + m->span;
 	if (at != METER_NEVER)
 		wheel_add(&m->wheel, i, at < latest ? at : latest);
+}
+
+void
+meter_queue_finished(struct flow_meter *m, uint32_t i)
+{
+	if (m->tcp_end != METER_NEVER && !wheel_has(&m->closing, i))
+		wheel_add(&m->closing, i, m->table.hot[i].last + m->tcp_end);
 }
 
 void
@@ -195,27 +201,26 @@ export_fetch(const struct flow_meter *m, const uint32_t *i, unsigned n)
 	}
 }
 
+/* Look at all entries of a wheel whose time has come; @queue puts back those that live on. */
+static void
+export_wheel(struct flow_meter *m, struct wheel *w, uint32_t wanted,
+    void (*queue)(struct flow_meter *m, uint32_t i))
+{
+	uint32_t group[32];
+	unsigned n;
+	while ((n = wheel_take(w, m->now, group, 32)) != 0) {
+		export_fetch(m, group, n);
+		for (unsigned k = 0; k < n; k++)
+			if ((m->table.hot[group[k]].flags & wanted) != 0 && end_due(m, group[k]))
+				queue(m, group[k]);
+	}
+}
+
 void
 meter_export_due(struct flow_meter *m)
 {
-	uint32_t group[32];
-	struct finish fin;
-	while (finish_take(&m->wheel, m->now, &fin)) {
-		const struct flow *f = &m->table.hot[fin.i];
-		if (f->serial != fin.serial || (f->flags & FLOW_FINISHED) == 0 ||
-		    !end_due(m, fin.i) || m->tcp_end == METER_NEVER)
-			continue;
-		finish_add(&m->wheel, fin.i, fin.serial, f->last + m->tcp_end);
-	}
-	for (;;) {
-		unsigned n = wheel_take(&m->wheel, m->now, group, 32);
-		if (n == 0)
-			break;
-		export_fetch(m, group, n);
-		for (unsigned k = 0; k < n; k++)
-			if ((m->table.hot[group[k]].flags & FLOW_USED) != 0 && end_due(m, group[k]))
-				meter_queue(m, group[k]);
-	}
+	export_wheel(m, &m->closing, FLOW_FINISHED, meter_queue_finished);
+	export_wheel(m, &m->wheel, FLOW_USED, meter_queue);
 }
 
 void

@@ -102,7 +102,8 @@ flow_meter_new(const struct flow_meter_conf *conf, struct err *err)
 	if (flow_table_init(&m->table, conf->max_flows, err) != 0)
 		goto fail;
 	m->pool = batch_pool_new(conf->max_batches);
-	if (wheel_init(&m->wheel, conf->max_flows) != 0 || m->pool == NULL) {
+	if (wheel_init(&m->wheel, conf->max_flows) != 0 ||
+	    wheel_init(&m->closing, conf->max_flows) != 0 || m->pool == NULL) {
 		err_set(err, E_NOMEM, "no memory for the timers of %u flows, lower max_flows",
 		    conf->max_flows);
 		goto fail;
@@ -131,6 +132,7 @@ flow_meter_free(struct flow_meter **mp)
 	free(m->second.tally);
 	free(m->second.touched);
 	wheel_fini(&m->wheel);
+	wheel_fini(&m->closing);
 	flow_table_fini(&m->table);
 	free(m);
 }
@@ -138,7 +140,7 @@ flow_meter_free(struct flow_meter **mp)
 void
 flow_meter_memory(const struct flow_meter *m, uint64_t *total_out, uint32_t *per_flow_out)
 {
-	uint64_t flows = m->table.reserved + m->wheel.reserved;
+	uint64_t flows = m->table.reserved + m->wheel.reserved + m->closing.reserved;
 	*total_out = flows + sizeof *m;
 	*per_flow_out = (uint32_t)((flows + m->table.max - 1) / m->table.max);
 }
@@ -168,13 +170,12 @@ clock_event(struct flow_meter *m)
 {
 	if (!m->started) {
 		m->started = true;
-		m->wheel.pos = (uint64_t)m->now >> WHEEL_SHIFT;
+		m->wheel.pos = m->closing.pos = (uint64_t)m->now >> WHEEL_SHIFT;
 		second_begin(m, m->now - m->offset);
 	}
 	if (m->now >= m->second.end)
 		second_advance(m);
 	meter_export_due(m);
-	m->wheel.pos = (uint64_t)m->now >> WHEEL_SHIFT;
 	m->next_event = lesser(m->second.end, (int64_t)(m->wheel.pos + 1) << WHEEL_SHIFT);
 }
 
@@ -307,7 +308,7 @@ flow_meter_flush(struct flow_meter *m, uint64_t mono_us)
 	burst_end(m);
 }
 
-/* Nobody may be queued for later than the shortest timeout from now: queue all anew. */
+/* Nobody may be queued for later than the new timeouts from now: queue all anew. */
 void
 flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle_us,
     uint64_t tcp_end_us)
@@ -317,12 +318,12 @@ flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle_us,
 	m->conf.idle_us = idle_us;
 	m->conf.tcp_end_us = tcp_end_us;
 	wheel_reset(&m->wheel, m->now);
+	wheel_reset(&m->closing, m->now);
 	for (uint32_t i = 0; i < m->table.fresh; i++) {
-		const struct flow *f = &m->table.hot[i];
-		if ((f->flags & FLOW_USED) == 0)
-			continue;
-		meter_queue(m, i);
-		if ((f->flags & FLOW_FINISHED) != 0 && m->tcp_end != METER_NEVER)
-			finish_add(&m->wheel, i, f->serial, m->now + m->tcp_end);
+		uint32_t flags = m->table.hot[i].flags;
+		if ((flags & FLOW_USED) != 0)
+			meter_queue(m, i);
+		if ((flags & FLOW_FINISHED) != 0)
+			meter_queue_finished(m, i);
 	}
 }

@@ -39,7 +39,7 @@ struct meter_second {
 
 struct flow_meter {
 	struct flow_table table;
-	struct wheel wheel;
+	struct wheel wheel, closing; /* idle and active timeouts; finished flows */
 
 	/* time: the meter clock is packet time + offset and never goes back */
 	int64_t now, offset, next_event;
@@ -94,6 +94,8 @@ uint32_t meter_end_before(struct flow_meter *m, uint32_t i, uint16_t tcp_flags);
 void meter_evict(struct flow_meter *m);
 /** Put an entry into the wheel where its next due time is, unless it is there or has none. */
 void meter_queue(struct flow_meter *m, uint32_t i);
+/** The same for a flow that has just finished: silence of tcp_end. */
+void meter_queue_finished(struct flow_meter *m, uint32_t i);
 /** Export everything that is due. */
 void meter_export_due(struct flow_meter *m);
 /** End all flows. */

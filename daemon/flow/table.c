@@ -131,9 +131,7 @@ flow_table_take(struct flow_table *t, const struct flow_key *key, uint64_t hash)
 	else
 		return FLOW_NONE;
 	struct flow *f = &t->hot[i];
-	uint32_t serial = f->serial + 1;
-	*f = (struct flow){
-	    .key = *key, .flags = FLOW_USED, .hash = (uint32_t)hash, .serial = serial};
+	*f = (struct flow){.key = *key, .flags = FLOW_USED, .hash = (uint32_t)hash};
 	t->cold[i].app = (struct app_state){0};
 	index_add(t, hash, i);
 	return i;

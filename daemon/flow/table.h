@@ -51,14 +51,14 @@ struct flow {
 	int64_t last;        /* meter clock at the newest packet */
 	uint32_t flags;      /* FLOW_* */
 	uint32_t hash;       /* low bits of the key's hash: its home bucket */
-	uint32_t serial;     /* differs each time the entry is taken */
 	uint32_t fragments;
+	uint32_t spare;
 	/* second line; arrays by side */
 	uint64_t packets[2], bytes[2];
 	int64_t first;       /* meter clock when the record began */
 	int64_t start, end;  /* least and greatest packet time of the record */
 	uint16_t tcp_flags[2];
-	uint32_t spare;
+	uint32_t spare2;
 };
 _Static_assert(sizeof(struct flow) == 128, "struct flow is two cache lines");
 
@@ -119,7 +119,7 @@ flow_table_count(const struct flow_table *t)
 }
 
 /**
- * Take an entry for a key that is not in the table: zeroed but for key, hash, serial and FLOW_USED;
+ * Take an entry for a key that is not in the table: zeroed but for key, hash and FLOW_USED;
  * of the cold part only the application state is zeroed. FLOW_NONE when the pool is spent.
  */
 uint32_t flow_table_take(struct flow_table *t, const struct flow_key *key, uint64_t hash);

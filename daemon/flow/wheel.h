@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * flow/wheel.h - when to look at which flow: a timer wheel and a queue of finished flows.
+ * flow/wheel.h - when to look at which flow: a timer wheel.
  *
  * The wheel only says "look at this entry now"; whether the flow is due is the meter's to decide.
  * A packet never moves its flow: an entry that is not due when its slot comes is put back. An entry
  * that is dropped stays in its slot until that comes; when it is taken again meanwhile it is in the
- * wheel already, early enough, since nobody is ever queued later than the shortest timeout from
+ * wheel already, early enough, since nobody is ever queued for later than the wheel's timeout from
  * his queueing. So links are single and live in an array of their own.
  *
- * Flows that were closed (FIN, RST) end sooner than their place in the wheel says; they also go
- * into a first-in-first-out queue, in order since tcp_end is the same for all. When that is full
- * the wheel still finds them, later. */
+ * A meter has two: one for idle and active timeouts, one for the short silence after FIN or RST. */
 #ifndef FLOWBUS_FLOW_WHEEL_H
 #define FLOWBUS_FLOW_WHEEL_H
 
@@ -21,18 +19,11 @@ enum {
 	WHEEL_SHIFT = 17,   /* a slot is 2^17 us = 131 ms */
 };
 
-struct finish {
-	int64_t due;
-	uint32_t i, serial; /* stale when the entry's serial differs */
-};
-
 struct wheel {
 	uint32_t *next;              /* by entry: next in its slot, WHEEL_END or WHEEL_OUT */
 	uint32_t slot[WHEEL_SLOTS];
 	uint64_t pos;                /* slots up to here have been looked at */
 	uint32_t max;
-	struct finish *finish;       /* ring of finish_mask + 1 */
-	uint32_t finish_mask, finish_head, finish_tail;
 	uint64_t reserved;           /* octets of memory */
 };
 
@@ -65,12 +56,10 @@ wheel_add(struct wheel *w, uint32_t i, int64_t due)
 	*slot = i;
 }
 
-/** Take up to @n entries out of slots whose time has come at @now; 0 when there are no more. */
+/**
+ * Take up to @n entries out of slots whose time has come at @now; 0 when there are no more, and
+ * then the wheel stands at @now.
+ */
 unsigned wheel_take(struct wheel *w, int64_t now, uint32_t *out, unsigned n);
-
-/** Queue a finished flow; its due time is not before that of those queued before. */
-void finish_add(struct wheel *w, uint32_t i, uint32_t serial, int64_t due);
-/** The next queued flow that is due at @now, or false. */
-bool finish_take(struct wheel *w, int64_t now, struct finish *out);
 
 #endif
