@@ -97,7 +97,7 @@ dns_message(struct app_look *l, const uint8_t *msg, size_t n, bool whole)
 	int len = questions > 0 ? dns_name(msg, n, &at, name) : 0;
 	if (len == -1)
 		return APP_P_NO;
-	if (len == -2 && !whole && !l->last)
+	if ((len == -2 || (len > 0 && n - at < 2)) && !whole && !l->last)
 		return APP_P_MORE;
 	if (len == -2 && whole)
 		return APP_P_NO; /* announces a question and ends before it */

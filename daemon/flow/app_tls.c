@@ -189,11 +189,14 @@ keep(struct app_look *l, const struct hello *h, bool client)
 enum app_parse
 app_tls_parse(struct app_look *l, const uint8_t *p, size_t n)
 {
-	if (n < RECORD_HEADER + 4 && n > 0 && p[0] == TYPE_HANDSHAKE && !l->last &&
-	    (n < 2 || p[1] == 3) && (n < 3 || p[2] <= 4))
+	if (n < RECORD_HEADER && p[0] == TYPE_HANDSHAKE && (n < 2 || p[1] == 3) && !l->last)
 		return APP_P_MORE;
 	if (!app_tls_record(p, n))
 		return APP_P_NO;
+	if (n < RECORD_HEADER + 4 && p[0] == TYPE_HANDSHAKE && !l->last) {
+		app_decide(l, tls_app(l), APP_BY_NATIVE);
+		return APP_P_MORE;
+	}
 	bool handshake = p[0] == TYPE_HANDSHAKE && n > RECORD_HEADER;
 	bool client = handshake && p[RECORD_HEADER] == HELLO_CLIENT;
 	bool server = handshake && p[RECORD_HEADER] == HELLO_SERVER;
