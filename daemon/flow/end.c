@@ -224,6 +224,14 @@ meter_export_due(struct flow_meter *m)
 }
 
 void
+meter_end_due(struct flow_meter *m)
+{
+	for (uint32_t i = 0; i < m->table.fresh; i++)
+		if ((m->table.hot[i].flags & FLOW_USED) != 0)
+			(void)end_due(m, i);
+}
+
+void
 meter_end_all(struct flow_meter *m)
 {
 	for (uint32_t i = 0; i < m->table.fresh; i++) {

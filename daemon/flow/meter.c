@@ -308,11 +308,15 @@ flow_meter_flush(struct flow_meter *m, uint64_t mono_us)
 	burst_end(m);
 }
 
-/* Nobody may be queued for later than the new timeouts from now: queue all anew. */
+/*
+ * What was due by the old ones ends by them. Nobody may be queued for later than the new timeouts
+ * from now: queue all anew.
+ */
 void
 flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle_us,
     uint64_t tcp_end_us)
 {
+	meter_end_due(m);
 	timeouts_set(m, active_us, idle_us, tcp_end_us);
 	m->conf.active_us = active_us;
 	m->conf.idle_us = idle_us;

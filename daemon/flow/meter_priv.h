@@ -98,6 +98,8 @@ void meter_queue(struct flow_meter *m, uint32_t i);
 void meter_queue_finished(struct flow_meter *m, uint32_t i);
 /** Export everything that is due. */
 void meter_export_due(struct flow_meter *m);
+/** End what is due, looking at every entry. */
+void meter_end_due(struct flow_meter *m);
 /** End all flows. */
 void meter_end_all(struct flow_meter *m);
 /** Seal and push the batch being filled, if it has records. */
