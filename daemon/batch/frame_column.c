@@ -10,7 +10,6 @@ refs_of(enum field f, struct refs *r)
 		uint8_t field, n, ref[FRAME_REFS];
 	} hints[] = {
 		{F_src_addr, 1, {F_dst_addr}},
-		{F_dst_port, 1, {F_proto}},
 		{F_rev_packets, 2, {F_packets, F_proto}},
 		{F_tcp_flags, 2, {F_packets, F_proto}},
 		{F_rev_tcp_flags, 2, {F_rev_packets, F_tcp_flags}},

@@ -109,6 +109,27 @@ struct refs {
 	uint8_t field[FRAME_REFS];
 };
 
+/** Eight bytes, least significant first. */
+static inline uint64_t
+frame_load64(const uint8_t *p)
+{
+	uint64_t v;
+	memcpy(&v, p, sizeof(v));
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+	v = __builtin_bswap64(v);
+#endif
+	return v;
+}
+
+static inline void
+frame_store64(uint8_t *p, uint64_t v)
+{
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+	v = __builtin_bswap64(v);
+#endif
+	memcpy(p, &v, sizeof(v));
+}
+
 static inline uint64_t
 zigzag(uint64_t d)
 {

@@ -2,12 +2,12 @@
  * batch/frame_seq.c - encoder of sequences of numbers.
  *
  * The look at the data is cheap: minimum and maximum of all numbers, the entropy of magnitudes,
- * differences and bytes of at most 512 of them (eight runs, so that neighbours are seen). Only
+ * differences and bytes of at most 256 of them (four runs, so that neighbours are seen). Only
  * dictionaries and caches are tried in full, and given up early. Costs are counted in bits. */
 #include "batch/frame_priv.h"
 
 enum {
-	SAMPLE = 512,
+	SAMPLE = 256,
 	RUN = 64,
 	SHORT = 16,       /* sequences this short are written plain */
 	CLASSES = 256,
@@ -34,31 +34,32 @@ bit_width(uint64_t v)
 
 /* Bits of the symbols counted in @hist, with the usual correction for a small sample. */
 static float
-entropy(const struct frame_work *w, const uint16_t *hist, uint32_t size, uint32_t n)
+entropy(const struct frame_work *w, const uint16_t *hist, uint32_t size, uint32_t n,
+    uint32_t *seen_out)
 {
-	float bits = w->xlogx[n];
+	float sum = 0;
 	uint32_t seen = 0;
 	for (uint32_t i = 0; i < size; i++) {
-		bits -= w->xlogx[hist[i]];
+		sum += w->xlogx[hist[i]];
 		seen += hist[i] != 0;
 	}
-	return bits + (seen > 1 ? 0.72f * (float)(seen - 1) : 0);
+	*seen_out = seen;
+	return w->xlogx[n] - sum + (seen > 1 ? 0.72f * (float)(seen - 1) : 0);
 }
 
 static float
 magnitude_bits(const struct frame_work *w, const uint64_t *v, uint32_t n, uint32_t total)
 {
 	uint16_t hist[CLASSES] = {0};
-	uint32_t extra = 0, seen = 0;
+	uint32_t extra = 0, top = 0, seen;
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t c = magnitude_class(v[i]);
 		hist[c]++;
 		extra += magnitude_extra(c);
+		top = c > top ? c : top;
 	}
-	for (uint32_t i = 0; i < CLASSES; i++)
-		seen += hist[i] != 0;
-	float scale = (float)total / (float)n;
-	return (entropy(w, hist, CLASSES, n) + (float)extra) * scale + 4 * (float)seen + 24;
+	float bits = entropy(w, hist, top + 1, n, &seen);
+	return (bits + (float)extra) * (float)total / (float)n + 4 * (float)seen + 24;
 }
 
 /* Up to SAMPLE numbers in runs; @diff gets differences within the runs, rising ones as they are. */
@@ -100,12 +101,14 @@ static void
 look_at(const struct frame_work *w, const uint64_t *v, uint32_t n, struct look *l)
 {
 	uint64_t some[SAMPLE], diff[SAMPLE];
-	uint32_t n_diff, k;
-	l->min = l->max = v[0];
+	uint32_t n_diff, k, seen;
+	uint64_t min = v[0], max = v[0];
 	for (uint32_t i = 1; i < n; i++) {
-		l->min = v[i] < l->min ? v[i] : l->min;
-		l->max = v[i] > l->max ? v[i] : l->max;
+		min = v[i] < min ? v[i] : min;
+		max = v[i] > max ? v[i] : max;
 	}
+	l->min = min;
+	l->max = max;
 	l->width = bit_width(l->max - l->min);
 	l->packed = (float)l->width * (float)n + 72;
 	l->n_plane = (bit_width(l->min ^ l->max) + 7) / 8;
@@ -113,14 +116,18 @@ look_at(const struct frame_work *w, const uint64_t *v, uint32_t n, struct look *
 	if (n < SHORT || l->width == 0)
 		return;
 	k = take_sample(v, n, some, diff, &n_diff);
-	l->magnitude = magnitude_bits(w, some, k, n);
-	l->delta = magnitude_bits(w, diff, n_diff, n);
+	if (l->n_plane > 1) {
+		l->magnitude = magnitude_bits(w, some, k, n);
+		l->delta = magnitude_bits(w, diff, n_diff, n);
+		if (l->width <= 16) /* two bytes: magnitudes part them as well */
+			return;
+	}
 	l->planes = 96;
 	for (uint32_t p = 0; p < l->n_plane; p++) {
 		uint16_t hist[256] = {0};
 		for (uint32_t i = 0; i < k; i++)
 			hist[some[i] >> 8 * p & 255]++;
-		l->plane[p] = entropy(w, hist, 256, k) / (float)k;
+		l->plane[p] = entropy(w, hist, 256, k, &seen) / (float)k;
 		l->plane[p] = l->plane[p] > 8 ? 8 : l->plane[p];
 		l->planes += l->plane[p] * (float)n + 64;
 	}
@@ -135,7 +142,7 @@ put_packed_bits(uint8_t *to, const uint64_t *v, uint32_t n, uint64_t min, uint32
 		uint64_t x = v[i] - min;
 		acc |= x << have;
 		if (have + width >= 64) {
-			memcpy(to, &acc, 8);
+			frame_store64(to, acc);
 			to += 8;
 			acc = have > 0 ? x >> (64 - have) : 0;
 			have = have + width - 64;
@@ -208,7 +215,7 @@ put_magnitude(struct frame_work *w, const uint64_t *v, uint32_t n)
 		class[i] = (uint8_t)c;
 		acc |= x << have;
 		if (have + bits >= 64) {
-			memcpy(to, &acc, 8);
+			frame_store64(to, acc);
 			to += 8;
 			acc = have > 0 ? x >> (64 - have) : 0;
 			have = have + bits - 64;
@@ -274,23 +281,27 @@ try_cache(struct frame_work *w, const uint64_t *v, const struct rows *rows,
 	frame_contexts(w, rows, refs, bits);
 	memset(w->cache, 0, sizeof(w->cache[0]) << bits);
 	for (uint32_t i = 0; i < rows->n; i++) {
-		uint32_t *s = w->cache[w->context[i]], k = 0, x = (uint32_t)v[i];
-		while (k < FRAME_CACHE_WAYS && s[k] != x)
-			k++;
+		uint32_t *s = w->cache[w->context[i]], x = (uint32_t)v[i], k;
+		w->symbol[i] = 0;
+		if (s[0] == x)
+			continue;
+		uint32_t s1 = s[1], s2 = s[2], s3 = s[3];
+		k = s1 == x ? 1 : s2 == x ? 2 : s3 == x ? 3 : 4;
+		s[1] = s[0];
+		s[2] = k > 1 ? s1 : s2;
+		s[3] = k > 2 ? s2 : s3;
+		s[0] = x;
+		w->tmp[0][n_miss] = v[i];
+		n_miss += k == FRAME_CACHE_WAYS;
 		w->symbol[i] = (uint8_t)k;
 		hist[k]++;
-		if (k == FRAME_CACHE_WAYS) {
-			w->tmp[0][n_miss++] = v[i];
-			k--;
-		}
-		for (; k > 0; k--)
-			s[k] = s[k - 1];
-		s[0] = x;
 		if (i == CACHE_TRIAL && n_miss > CACHE_MAX_MISS)
 			return NEVER;
 	}
+	hist[0] = (uint16_t)(rows->n - hist[1] - hist[2] - hist[3] - hist[4]);
 	*misses = n_miss;
-	float cost = entropy(w, hist, FRAME_CACHE_WAYS + 1, rows->n) + 60;
+	uint32_t seen;
+	float cost = entropy(w, hist, FRAME_CACHE_WAYS + 1, rows->n, &seen) + 60;
 	if (n_miss > 0)
 		cost += frame_seq_guess(w, w->tmp[0], n_miss);
 	return cost;
@@ -428,7 +439,8 @@ seq_put(struct frame_work *w, uint64_t *v, uint32_t n, unsigned depth, const str
 			best = cost;
 		}
 	}
-	if (more && depth < FRAME_DEPTH && best > 0.3f * (float)n + 400 &&
+	/* numbers of one byte gain nothing by a dictionary: the compressor's code is one */
+	if (more && e != ENC_CACHE && l.n_plane > 1 && depth < FRAME_DEPTH && best > 0.3f * (float)n + 400 &&
 	    try_dict(w, v, n, &l, best * 0.97f) < best)
 		e = ENC_DICT;
 	if (nested)

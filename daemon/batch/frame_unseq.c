@@ -44,33 +44,33 @@ get_plain(struct cur *c, uint64_t *to, uint32_t n)
 
 /* Reads bits least significant first; what lies beyond the end reads as zero. */
 struct bits {
-	const uint8_t *p, *end;
-	uint64_t acc;
-	uint32_t have;
+	const uint8_t *p;
+	size_t n, at; /* bytes there are, bits taken */
 };
+
+static uint64_t
+bits_slow(const struct bits *b, uint32_t n)
+{
+	uint64_t v = 0;
+	for (uint32_t got = 0; got < n;) {
+		size_t byte = (b->at + got) >> 3;
+		uint32_t shift = (uint32_t)(b->at + got) & 7;
+		uint64_t x = byte < b->n ? (uint64_t)b->p[byte] >> shift : 0;
+		v |= x << got;
+		got += 8 - shift;
+	}
+	return n < 64 ? v & ((UINT64_C(1) << n) - 1) : v;
+}
 
 static inline uint64_t
 bits_take(struct bits *b, uint32_t n)
 {
-	uint64_t v = 0;
-	uint32_t got = 0;
-	while (got < n) {
-		if (b->have == 0) {
-			if (b->end - b->p >= 8) {
-				b->acc = load_le(b->p, 8);
-				b->have = 64;
-				b->p += 8;
-			} else {
-				b->acc = b->p < b->end ? *b->p++ : 0;
-				b->have = 8;
-			}
-		}
-		uint32_t k = n - got < b->have ? n - got : b->have;
-		v |= (k < 64 ? b->acc & ((UINT64_C(1) << k) - 1) : b->acc) << got;
-		b->acc = k < 64 ? b->acc >> k : 0;
-		b->have -= k;
-		got += k;
-	}
+	uint64_t v;
+	if (n <= 56 && (b->at >> 3) + 8 <= b->n)
+		v = frame_load64(b->p + (b->at >> 3)) >> (b->at & 7) & ((UINT64_C(1) << n) - 1);
+	else
+		v = bits_slow(b, n);
+	b->at += n;
 	return v;
 }
 
@@ -87,7 +87,7 @@ get_packed(struct cur *c, uint64_t *to, uint32_t n)
 	const uint8_t *p = cur_take(c, bytes);
 	if (p == NULL)
 		return;
-	struct bits b = {p, p + bytes, 0, 0};
+	struct bits b = {p, bytes, 0};
 	for (uint32_t i = 0; i < n; i++)
 		to[i] = min + bits_take(&b, width);
 }
@@ -132,7 +132,7 @@ get_magnitude(struct cur *c, uint64_t *to, uint32_t n)
 	const uint8_t *p = cur_take(c, bytes);
 	if (p == NULL)
 		return;
-	struct bits b = {p, p + bytes, 0, 0};
+	struct bits b = {p, bytes, 0};
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t k = class[i], extra = magnitude_extra(k);
 		if (k < 8)
