@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * control/cmd_link.c - the other ends of links: peers and subscriptions. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "control/control_priv.h"
+
+/* Links of one endpoint, or of all: what @name means, -E_NOENT when it is no endpoint. */
+struct scope {
+	bool found_end;
+	struct link_end *end;
+};
+
+static void
+find_end(void *arg, const struct engine_endpoint *ep)
+{
+	struct scope *s = arg;
+	s->end = ep->end;
+	s->found_end = ep->end != NULL;
+}
+
+static int
+scope_of(struct call *c, struct scope *s)
+{
+	*s = (struct scope){false, NULL};
+	if (c->n_args == 0)
+		return 0;
+	int r = engine_endpoints(c->engine, strv_of(c->args[0]), find_end, s, &c->err);
+	if (r == 0 && !s->found_end)
+		r = err_set(&c->err, E_INVAL,
+		    "%.63s is not a link that is up for peers; publish and subscribe endpoints are",
+		    c->args[0]);
+	return r;
+}
+
+static json_t *
+words_json(const char *text)
+{
+	json_t *list = json_array();
+	for (const char *p = text; *p != '\0';) {
+		p += strspn(p, " ");
+		size_t n = strcspn(p, " ");
+		if (n > 0)
+			json_array_append_new(list, json_strv((struct strv){p, n}));
+		p += n;
+	}
+	return list;
+}
+
+static void
+put_int(json_t *j, const char *key, uint64_t v)
+{
+	json_object_set_new(j, key, json_integer((json_int_t)v));
+}
+
+/* Numbers of the newest second; null where the peer sends none. */
+static void
+put_second(json_t *j, const struct link_peer *p)
+{
+	static const char *const keys[] = {
+	    "packets_per_s", "bits_per_s", "drops_kernel", "drops_if", "drops_own", "flows_active"};
+	const struct stats_second *s = &p->last;
+	const uint64_t v[] = {
+	    s->packets, s->bytes * 8, s->drops_kernel, s->drops_if, s->drops_own, s->flows_active};
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		json_object_set_new(
+		    j, keys[i], p->has_second ? json_integer((json_int_t)v[i]) : json_null());
+	json_object_set_new(
+	    j, "second", p->has_second ? json_time(s->second * 1000000) : json_null());
+}
+
+static void
+peer_row(void *arg, const struct link_peer *p)
+{
+	struct call *c = arg;
+	char node[20];
+	int64_t now = clock_real_us();
+	snprintf(node, sizeof(node), "%016" PRIx64, p->node_id);
+	json_t *j = json_pack("{s:o, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "endpoint",
+	    json_cstr(p->end), "role", p->is_probe ? "probe" : "collector", "name",
+	    json_cstr(p->name), "state", p->state, "why", json_cstr(p->why), "since",
+	    json_time(p->since_us), "addresses", words_json(p->addresses), "seen",
+	    json_cstr(p->seen), "our_seen", json_cstr(p->our_seen), "interface",
+	    json_cstr(p->interface));
+	put_int(j, "speed_bps", p->speed_bps);
+	put_second(j, p);
+	/* its clock minus ours is known, so its start is told in our time */
+	json_object_set_new(j, "uptime_s",
+	    p->peer_started_us != 0 ? json_seconds(now + p->clock_offset_us - p->peer_started_us)
+				    : json_null());
+	json_object_set_new(j, "version", json_cstr(p->version));
+	json_object_set_new(j, "clock_offset_us", json_integer(p->clock_offset_us));
+	put_int(j, "rtt_us", p->rtt_us);
+	put_int(j, "lag_us", p->lag_us);
+	json_object_set_new(j, "encrypted", json_boolean(p->encrypted));
+	json_object_set_new(j, "verified", json_boolean(p->verified));
+	json_object_set_new(j, "node_id", json_string(node));
+	put_int(j, "flows", p->flows);
+	put_int(j, "frames", p->frames);
+	put_int(j, "bytes", p->bytes);
+	put_int(j, "lost_flows", p->lost_flows);
+	reply_row(c->client, j);
+}
+
+int
+control_cmd_show_peers(struct call *c)
+{
+	struct scope s;
+	int r = scope_of(c, &s);
+	struct link *l = engine_link(c->engine);
+	if (r == 0 && l != NULL)
+		link_peers(l, s.end, peer_row, c);
+	return r;
+}
+
+static void
+subscription_row(void *arg, const struct link_subscription *s)
+{
+	struct call *c = arg;
+	char channel[20];
+	snprintf(channel, sizeof(channel), "%016" PRIx64, s->channel);
+	json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:b}", "endpoint", json_cstr(s->end),
+	    "peer", json_cstr(s->peer), "filter", json_cstr(s->filter), "fields",
+	    json_cstr(s->fields), "codec", s->codec, "channel", channel, "shared", s->is_shared);
+	put_int(j, "offered", s->offered);
+	put_int(j, "filtered", s->filtered);
+	put_int(j, "passed", s->passed);
+	put_int(j, "acked", s->acked);
+	put_int(j, "queued", s->queued);
+	put_int(j, "lost", s->lost);
+	put_int(j, "seq_next", s->seq_next);
+	put_int(j, "seq_acked", s->seq_acked);
+	put_int(j, "bytes_raw", s->bytes_raw);
+	put_int(j, "bytes_sent", s->bytes_sent);
+	put_int(j, "lag_us", s->lag_us);
+	put_int(j, "filter_ns", s->filter_ns);
+	reply_row(c->client, j);
+}
+
+int
+control_cmd_show_subscriptions(struct call *c)
+{
+	struct scope s;
+	int r = scope_of(c, &s);
+	struct link *l = engine_link(c->engine);
+	if (r == 0 && l != NULL)
+		link_subscriptions(l, s.end, subscription_row, c);
+	return r;
+}
