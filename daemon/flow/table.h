@@ -203,7 +203,9 @@ flow_table_hash(const struct flow_table *t, const struct flow_key *k)
 {
 	uint64_t a = flow_fold(k->w[0] ^ t->secret[0], k->w[1] ^ t->secret[1]);
 	uint64_t b = flow_fold(k->w[2] ^ t->secret[2], k->w[3] ^ t->secret[3]);
-	return flow_fold(a ^ k->w[4] ^ t->secret[4], b ^ t->secret[5]);
+	uint64_t h = flow_fold(a ^ k->w[4] ^ t->secret[4], b ^ t->secret[5]);
+	/* one fold leaves consecutive ports in steps; the second breaks them up */
+	return flow_fold(h ^ t->secret[2], UINT64_C(0x9fb21c651e98df25));
 }
 
 /** Bit 15 of each 16-bit lane of @w that equals the lane of @pattern; exact. */

@@ -88,6 +88,13 @@ some_packet(struct rng *r, int64_t ts_us, unsigned hosts)
 	return p;
 }
 
+static uint64_t
+some_timeout(struct rng *r)
+{
+	static const uint64_t us[] = {0, 1, 1000, 131072, 2000000, 15000000, 60000000, 3600000000};
+	return us[rnd(r, 8)];
+}
+
 /* Mostly small steps; sometimes none, back a little, a jump, or the source's clock is set back. */
 static int64_t
 some_time(struct rng *r, int64_t *base, int64_t t)
@@ -108,16 +115,11 @@ some_time(struct rng *r, int64_t *base, int64_t t)
 		return t;
 	case 6:
 		return one_in(r, 10) ? t - 200000000 : t;
+	case 7: /* exactly a timeout later */
+		return t + (int64_t)some_timeout(r) % 60000001;
 	default:
 		return t + rnd(r, 200000);
 	}
-}
-
-static uint64_t
-some_timeout(struct rng *r)
-{
-	static const uint64_t us[] = {0, 1, 1000, 131072, 2000000, 15000000, 60000000, 3600000000};
-	return us[rnd(r, 8)];
 }
 
 static struct plan *
