@@ -6,9 +6,10 @@
  * looked at until it has told what it can (it is "settled") or APP_LOOKS packets were for nothing;
  * with both sides settled the flow is APP_DONE. The payload of a settled side is never touched.
  *
- * A message that goes on in the next segment is held in the flow's text chain, up to APP_TEXT_MAX
- * bytes, and parsed again when it has grown; a gap, the other side's data, or the flow's end conclude
- * it with what is there. Values learnt (type struct value_head and bytes) replace it there. */
+ * A message that goes on in the next segment is held at the end of the flow's text chain, up to
+ * APP_TEXT_MAX bytes, and parsed again when it has grown; a gap, the other side's data, or the
+ * flow's end conclude it with what is there. Values learnt (struct value_head and bytes) take its
+ * place. */
 #include "flow/app_priv.h"
 
 #include <stdlib.h>
@@ -289,8 +290,7 @@ native_udp(struct app_look *l, const struct wire_pkt *pkt)
 	settle(l, r);
 }
 
-/* The native decoders' look; false when the packet is none for them. */
-static bool
+static void
 native_look(struct app_look *l, const struct wire_pkt *pkt)
 {
 	struct app_state *st = l->st;
@@ -298,22 +298,21 @@ native_look(struct app_look *l, const struct wire_pkt *pkt)
 	if (pkt->proto != 6 && pkt->proto != 17) {
 		app_decide(l, (uint16_t)app_of_proto(pkt->proto), APP_BY_NATIVE);
 		app_done(l);
-		return true;
+		return;
 	}
 	if (pkt->payload_len == 0 || pkt->payload == NULL)
-		return st->by == APP_BY_NATIVE;
+		return;
 	if (st->seen[l->reverse] < UINT8_MAX)
 		st->seen[l->reverse]++;
 	if ((st->stage & settled_bit(l->reverse)) != 0) {
 		if (st->seen[l->reverse] >= APP_LOOKS_SILENT && st->seen[!l->reverse] == 0)
 			app_done(l);
-		return true;
+		return;
 	}
 	if (pkt->proto == 6)
 		native_tcp(l, pkt);
 	else
 		native_udp(l, pkt);
-	return true;
 }
 
 void
@@ -323,16 +322,17 @@ app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt *pkt,
 	if (st->progress == APP_DONE)
 		return;
 	struct app_look l = {e, st, c, pkt->sport, pkt->dport, pkt->proto, reverse, false};
-	bool looked = false;
+	bool looked = pkt->payload_len > 0;
 	if (e->native && (st->stage & APP_S_NOT_NATIVE) == 0) {
-		looked = native_look(&l, pkt);
+		native_look(&l, pkt);
 		if (st->progress == APP_DONE || st->by == APP_BY_NATIVE ||
 		    (st->stage & APP_S_HELD) != 0)
 			return;
 	}
 	if (e->ndpi.module != NULL) {
-		/* with native decoders, nDPI starts with the first payload they could not place */
-		if (looked || !e->native || (st->stage & APP_S_NOT_NATIVE) != 0 || st->ndpi != 0)
+		/* Behind the native decoders nDPI gets what they could not place and what follows,
+		 * but only packets with payload: names came out the same, the budget lasts longer. */
+		if (!e->native || looked)
 			app_ndpi_look(&l, pkt, ts_us);
 	} else if (!e->native || (st->stage & APP_S_NOT_NATIVE) != 0) {
 		app_done(&l);
@@ -340,8 +340,8 @@ app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt *pkt,
 }
 
 void
-app_finish(struct app_engine *e, struct app_state *st, uint8_t proto, uint16_t sport, uint16_t dport,
-    struct counters *c)
+app_finish(struct app_engine *e, struct app_state *st, uint8_t proto, uint16_t sport,
+    uint16_t dport, struct counters *c)
 {
 	struct app_look l = {e, st, c, sport, dport, proto, false, true};
 
@@ -364,7 +364,7 @@ app_release(struct app_engine *e, struct app_state *st)
 	*st = (struct app_state){0};
 }
 
-/* The cell of @s in this batch's arena; @cell may be from another batch or stale, so it is checked. */
+/* The cell of @s in this batch's arena. @cell may be another batch's or stale: it is checked. */
 static struct text
 name_cell(struct batch *b, struct text *cell, const char *s)
 {

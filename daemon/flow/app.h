@@ -44,8 +44,8 @@ void app_engine_free(struct app_engine **e);
 bool app_ndpi_available(void);
 
 /**
- * Look at a packet of a flow that is still APP_OPEN. Call it for every packet while open (nDPI wants
- * the ones without payload too; the native decoders ignore them).
+ * Look at a packet of a flow that is still APP_OPEN. Call it for every packet while open (nDPI
+ * alone wants the ones without payload too; the native decoders ignore them).
  * @reverse  the packet came from the responder
  * @ts_us    its time
  * Updates @st; when it becomes APP_DONE the nDPI slot has been returned to the pool.
@@ -54,8 +54,8 @@ void app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt 
     int64_t ts_us, struct counters *c);
 
 /**
- * The flow ends; once for every flow, also for one that is APP_DONE: last guess by nDPI when there is
- * no name yet (then `by` may be ndpi or port), and the count of flows without a name.
+ * The flow ends; once for every flow, also for one that is APP_DONE: last guess by nDPI when there
+ * is no name yet (then `by` may be ndpi or port), and the count of flows without a name.
  */
 void app_finish(struct app_engine *e, struct app_state *st, uint8_t proto, uint16_t sport,
     uint16_t dport, struct counters *c);

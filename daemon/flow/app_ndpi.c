@@ -43,8 +43,8 @@ app_ndpi_init(struct app_engine *e, const struct app_conf *conf, struct err *err
 	struct app_ndpi *n = &e->ndpi;
 
 	if (ndpi_detection_get_sizeof_ndpi_flow_struct() != sizeof(struct ndpi_flow_struct))
-		return err_set(err, E_UNSUP, "the nDPI library found (%s) is not the one flowbus was "
-		    "built with: rebuild, or set ndpi=no", ndpi_revision());
+		return err_set(err, E_UNSUP, "the nDPI library found (%s) is not the one flowbus "
+		    "was built with: rebuild, or set app=native", ndpi_revision());
 	n->n_flows = conf->ndpi_flows;
 	n->budget = conf->ndpi_packets;
 	n->flows = calloc(n->n_flows > 0 ? n->n_flows : 1, sizeof(struct ndpi_flow_struct));

@@ -14,7 +14,7 @@ app_ndpi_init(struct app_engine *e, const struct app_conf *conf, struct err *err
 	(void)e;
 	(void)conf;
 	return err_set(err, E_UNSUP, "application detection by nDPI is not built in (build with "
-	    "FLOWBUS_NDPI=ON, or set ndpi=no)");
+	    "FLOWBUS_NDPI=ON, or set app=native)");
 }
 
 void

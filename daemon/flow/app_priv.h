@@ -159,7 +159,7 @@ struct strv app_text_view(const struct app_texts *t, uint32_t chain, uint8_t scr
 void app_text_drop(struct app_texts *t, uint32_t *chain);
 /* Shorten to @len bytes, 0 gives the chain back. */
 void app_text_truncate(struct app_texts *t, uint32_t *chain, uint32_t len);
-/* For the caller: where a held message begins in the chain, and the sequence number it waits for. */
+/* For the caller: where a held message begins in the chain, and which sequence number is next. */
 struct app_held {
 	uint32_t seq;
 	uint16_t base;

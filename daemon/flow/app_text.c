@@ -2,7 +2,7 @@
  * flow/app_text.c - the pool of text that flows hold: chains of small blocks.
  *
  * Most flows hold a server name and a few numbers and fit one block of 128 bytes; a long URL or a
- * ClientHello in pieces takes more. The pool is reserved at start and touched only as far as used. */
+ * ClientHello in pieces takes more. The pool is reserved at start, and touched as far as used. */
 #include "flow/app_priv.h"
 
 #include <stdlib.h>

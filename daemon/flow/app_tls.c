@@ -2,7 +2,7 @@
  * flow/app_tls.c - TLS: server name, first ALPN protocol and version from the hellos.
  *
  * The ClientHello gives the server name, the first protocol of the ALPN list and the highest
- * version offered; the ServerHello (or HelloRetryRequest, which has the same form) gives the version
+ * version offered; the ServerHello (or HelloRetryRequest, of the same form) gives the version
  * agreed on. GREASE values (RFC 8701) are no values. Any other plausible TLS record still names the
  * flow: that is what a flow looks like whose beginning was missed. SSLv2 hellos are not read. */
 #include "flow/app_priv.h"
@@ -53,7 +53,7 @@ known_version(uint16_t v)
 
 /*
  * The handshake message that begins at @p, without record headers: in place when one record holds
- * it, else put together in @out. At most APP_TEXT_MAX bytes; *whole says whether all of it is there.
+ * it, else put together in @out, at most APP_TEXT_MAX bytes. *whole: all of it is there.
  */
 static struct cur
 unwrap(const uint8_t *p, size_t n, uint8_t out[APP_TEXT_MAX], bool *whole)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fuzz/fuzz_app.c - application detection over hostile payloads of both directions.
  *
- * First byte: bit 0 UDP, bit 1 the native decoders only, bits 2-7 choose the server's port. Then packets:
- * one byte (bit 0 from the server, bit 1 a gap before it, bit 2 a retransmission, bit 3 truncated),
- * two bytes length, payload. */
+ * First byte: bit 0 UDP, bit 1 the native decoders only, bits 2-7 choose the server's port. Then
+ * packets: one byte (bit 0 from the server, bit 1 a gap before it, bit 2 a retransmission, bit 3
+ * truncated), two bytes length, payload. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -286,7 +286,7 @@ tls_versions(void **state)
 		{{.sni = "a", .legacy = 0x0303, .versions = {0x0304, 0x0303}},
 		    {.server = true, .legacy = 0x0303}, 0x0303},
 		{{.sni = "a", .legacy = 0x0303}, {.server = true, .legacy = 0x0301}, 0x0301},
-		{{.sni = "a", .legacy = 0x0303, .versions = {0x7f17, 0x0303}}, {.legacy = 0}, 0x0304},
+		{{.sni = "a", .legacy = 0x0303, .versions = {0x7f17, 0x0303}}, {0}, 0x0304},
 		{{.sni = "a", .legacy = 0x0302, .no_extensions = true}, {.legacy = 0}, 0x0302},
 		{{.sni = "a", .legacy = 0x0301}, {.legacy = 0}, 0x0301},
 	};
@@ -507,7 +507,7 @@ http_forms(void **state)
 		{"CONNECT h:443 HTTP/1.1\r\n\r\n", "http_connect", "CONNECT", "h:443", "h:443"},
 		{"GET http://u:p@h:80/x HTTP/1.1\r\n\r\n", "http_proxy", "GET", "http://u:p@h:80/x",
 		    "h:80"},
-		{"GET http://h/x HTTP/1.1\r\nHost: i\r\n\r\n", "http_proxy", "GET", "http://h/x", "i"},
+		{"GET http://h/ HTTP/1.1\r\nHost: i\r\n\r\n", "http_proxy", "GET", "http://h/", "i"},
 		{"PROPFIND /a b HTTP/1.1\nHost: h\n\n", "http", "PROPFIND", "/a b", "h"},
 		{"GET /x\r\n\r\n", NULL, NULL, NULL, NULL},
 		{"GETS / HTTP/1.1\r\n\r\n", NULL, NULL, NULL, NULL},
@@ -770,7 +770,8 @@ datagrams(void **state)
 		size_t n;
 	} t[] = {
 		{123, "ntp", 0x23, 48}, {123, NULL, 0x23, 47}, {123, NULL, 0x20, 48},
-		{123, "ntp", 0x17, 12}, {67, "dhcp", 1, 300}, {68, "dhcp", 2, 240}, {67, NULL, 3, 300},
+		{123, "ntp", 0x17, 12}, {67, "dhcp", 1, 300}, {68, "dhcp", 2, 240},
+		{67, NULL, 3, 300},
 		{443, "quic", 0xc3, 300}, {443, NULL, 0x43, 300}, {1900, NULL, 'M', 60},
 	};
 	f->proto = 17;
@@ -798,8 +799,8 @@ ip_protocols(void **state)
 	static const struct {
 		uint8_t proto;
 		const char *app;
-	} t[] = {{1, "icmp"}, {2, "igmp"}, {4, "ip_in_ip"}, {47, "gre"}, {50, "ipsec"}, {51, "ipsec"},
-	    {58, "icmpv6"}, {89, "ospf"}, {112, "vrrp"}, {132, "sctp"}, {200, NULL}};
+	} t[] = {{1, "icmp"}, {2, "igmp"}, {4, "ip_in_ip"}, {47, "gre"}, {50, "ipsec"},
+	    {51, "ipsec"}, {58, "icmpv6"}, {89, "ospf"}, {112, "vrrp"}, {132, "sctp"}, {200, NULL}};
 	f->sport = f->dport = 0;
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		f->proto = t[i].proto;
@@ -892,11 +893,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(tls_versions), T(tls_names), T(tls_retry), T(tls_in_pieces), T(tls_server_in_pieces),
-		T(tls_truncated), T(tls_gap_and_limit), T(tls_middle_and_others),
+		T(tls_versions), T(tls_names), T(tls_retry), T(tls_in_pieces),
+		T(tls_server_in_pieces), T(tls_truncated), T(tls_gap_and_limit), T(tls_middle_and_others),
 		T(http_simple), T(http_forms), T(http_in_pieces), T(http_long), T(http_odd_order),
 		T(dns_simple), T(dns_names), T(dns_in_pieces),
-		T(ssh_banners), T(datagrams), T(ip_protocols), T(junk), T(texts_full), T(names_once),
+		T(ssh_banners), T(datagrams), T(ip_protocols), T(junk), T(texts_full),
+		T(names_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,7 @@
  *
  * Every packet of every capture of the data directory (FLOWBUS_DATA, else ../shared/data beside
  * the source) goes through three engines: native and nDPI, nDPI alone, native alone. Where the
- * first says `native`, the second must agree, but for the exceptions listed here with their reasons.
- * What Debian's ndpiReader 4.2 said about these flows is compared too, and the rate printed.
+ * first says `native`, the second must agree, but for the exceptions listed here with reasons. What Debian's ndpiReader 4.2 said about these flows is compared too, and the rate printed.
  * Without the data the program is skipped (status 77). */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +33,7 @@ struct flow {
 struct totals {
 	unsigned files, flows, native, agree, excused, disagree, wrong_by;
 	unsigned expected, expected_same, expected_native, expected_native_same;
-	unsigned decided[N_ENGINES];
+	unsigned decided[N_ENGINES], quic, quic_named;
 };
 
 static struct flow flows[MAX_FLOWS];
@@ -44,7 +43,7 @@ static struct counters counters[N_ENGINES];
 static const struct {
 	const char *file, *native, *ndpi, *why;
 } exceptions[] = {
-	{"ip6ext-options", "ospf", "ipsec", "OSPF behind an IPv6 AH: the meter looks through the AH"},
+	{"ip6ext-options", "ospf", "ipsec", "OSPF behind an IPv6 AH, which is looked through"},
 	{"l2-tcp-http-with-padding", "http", "", "a request typed byte by byte, put together here"},
 	{"l7-whatsapp-login-call", "tls", "applepush", "TLS to Apple's push port: no master given"},
 	{"large-mixed", "http", "nats", "SUBSCRIBE of UPnP over HTTP; NATS has no HTTP version"},
@@ -152,10 +151,11 @@ expected_app(json_t *list, const struct flow *f, char out[64])
 		const char *b = json_string_value(json_array_get(row, 3));
 		long long ap = json_integer_value(json_array_get(row, 2));
 		long long bp = json_integer_value(json_array_get(row, 4));
-		if (a == NULL || b == NULL || json_integer_value(json_array_get(row, 0)) != f->proto)
+		if (json_integer_value(json_array_get(row, 0)) != f->proto || a == NULL || b == NULL)
 			continue;
-		if (!((strcmp(a, src) == 0 && strcmp(b, dst) == 0 && ap == f->sport && bp == f->dport) ||
-		    (strcmp(a, dst) == 0 && strcmp(b, src) == 0 && ap == f->dport && bp == f->sport)))
+		bool same = ap == f->sport && bp == f->dport && !strcmp(a, src) && !strcmp(b, dst);
+		bool swapped = ap == f->dport && bp == f->sport && !strcmp(a, dst) && !strcmp(b, src);
+		if (!same && !swapped)
 			continue;
 		const char *name = json_string_value(json_array_get(row, 5));
 		snprintf(out, 64, "%.*s", (int)strcspn(name, "."), name);
@@ -163,6 +163,21 @@ expected_app(json_t *list, const struct flow *f, char out[64])
 			*c = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
 		return;
 	}
+}
+
+static bool
+has_value(struct app_engine *e, const struct app_state *st, enum field field)
+{
+	struct batch_pool *pool = batch_pool_new(1);
+	struct batch *b = batch_pool_get(pool);
+	struct value v;
+
+	app_write(e, st, b, 0);
+	b->n = 1;
+	bool has = batch_value(b, field, 0, &v);
+	batch_unref(&b);
+	batch_pool_free(&pool);
+	return has;
 }
 
 static void
@@ -183,9 +198,15 @@ compare(const char *file, const struct flow *f, struct app_engine *e[N_ENGINES],
 		t->expected++;
 		t->expected_same += same;
 		if (!same && getenv("VERBOSE") != NULL)
-			printf("  %s: %u->%u: ours %s by %u, ndpiReader %s\n", file, f->sport, f->dport,
-			    both, f->st[BOTH].by, expect);
+			printf("  %s: %u->%u: ours %s by %u, ndpiReader %s\n", file, f->sport,
+			    f->dport, both, f->st[BOTH].by, expect);
 	}
+	bool quic = strcmp(both, "quic") == 0;
+	bool named = quic && has_value(e[BOTH], &f->st[BOTH], F_tls_sni);
+	t->quic += quic;
+	t->quic_named += named;
+	if (quic && !named && getenv("VERBOSE") != NULL)
+		printf("  %s: %u->%u: QUIC without a server name\n", file, f->sport, f->dport);
 	if (f->st[BOTH].by != APP_BY_NATIVE)
 		return;
 	t->native++;
@@ -194,8 +215,8 @@ compare(const char *file, const struct flow *f, struct app_engine *e[N_ENGINES],
 	} else if (excused(file, both, ndpi)) {
 		t->excused++;
 	} else {
-		printf("%s: proto %u %u->%u: native %s, nDPI %s (by %u)\n", file, f->proto, f->sport,
-		    f->dport, both, ndpi, f->st[NDPI].by);
+		printf("%s: proto %u %u->%u: native %s, nDPI %s (by %u)\n", file, f->proto,
+		    f->sport, f->dport, both, ndpi, f->st[NDPI].by);
 		t->disagree++;
 	}
 }
@@ -203,7 +224,9 @@ compare(const char *file, const struct flow *f, struct app_engine *e[N_ENGINES],
 static void
 run_file(const char *dir, const char *file, struct totals *t)
 {
-	struct app_engine *e[N_ENGINES] = {engine(true, true), engine(false, true), engine(true, false)};
+	struct app_engine *e[N_ENGINES] = {
+		engine(true, true), engine(false, true), engine(true, false),
+	};
 	char path[1024], base[256];
 
 	memset(flows, 0, sizeof(flows));
@@ -258,15 +281,18 @@ native_and_ndpi_agree(void **state)
 		free(list[i]);
 	}
 	free(list);
-	printf("%u captures, %u flows; named from packets: native and nDPI %u, nDPI alone %u, native "
-	    "alone %u\n", t.files, t.flows, t.decided[BOTH], t.decided[NDPI], t.decided[NATIVE]);
-	printf("native %u: nDPI agrees %u, excused %u, disagrees %u\n", t.native, t.agree, t.excused,
-	    t.disagree);
+	printf("%u captures, %u flows; named from packets: native and nDPI %u, nDPI alone %u, "
+	    "native alone %u\n", t.files, t.flows, t.decided[BOTH], t.decided[NDPI],
+	    t.decided[NATIVE]);
+	printf("native %u: nDPI agrees %u, excused %u, disagrees %u\n", t.native, t.agree,
+	    t.excused, t.disagree);
 	printf("as ndpiReader: %u of %u\n", t.expected_same, t.expected);
 	for (int i = 0; i < N_ENGINES; i++)
 		printf("engine %d: nDPI looked at %llu packets\n", i,
 		    (unsigned long long)counter_get(&counters[i], C_app_ndpi_packets));
+	printf("QUIC flows %u, %u with a server name\n", t.quic, t.quic_named);
 	assert_int_equal(t.disagree, 0);
+	assert_true(t.quic_named > 0);
 	assert_true(t.native > 500);
 	assert_true(t.expected_same * 100 >= t.expected * 90);
 }
