@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "flow/app.h"
 #include "input/input_priv.h"
 
 void
@@ -46,7 +47,9 @@ input_meter_conf(const struct conf_endpoint *conf, const struct port_host *host,
 	out->key_vlan = conf_bool(conf, "key_vlan");
 	out->l2 = conf_bool(conf, "l2");
 	out->app_native = conf_choice(conf, "app") >= 1; /* off, native, ndpi */
-	out->app_ndpi = conf_choice(conf, "app") == 2;
+	/* a build without nDPI does what it can, unless somebody asked for nDPI */
+	out->app_ndpi = conf_choice(conf, "app") == 2 &&
+	    (conf_given(conf, "app") || app_ndpi_available());
 	out->ndpi_flows = (uint32_t)conf_number(conf, "ndpi_flows");
 	out->ndpi_packets = (uint32_t)conf_number(conf, "ndpi_packets");
 	out->probe = probe;

@@ -12,32 +12,27 @@
 #include "input/input.h"
 
 /* The request ends in bitmaps whose length the kernel tells first, as a negative number of words. */
-enum { LINK_MODE_WORDS = 3 * 127 };
-
-struct link_request {
-	struct ethtool_link_settings s;
-	uint32_t modes[LINK_MODE_WORDS];
-};
+enum { LINK_MODE_OCTETS = 3 * 127 * 4 };
 
 uint64_t
 input_interface_speed(const char *name)
 {
-	struct link_request rq;
+	_Alignas(8) uint8_t room[sizeof(struct ethtool_link_settings) + LINK_MODE_OCTETS] = {0};
+	struct ethtool_link_settings *rq = (void *)room;
 	struct ifreq ifr;
 	uint64_t mbps = 0;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return 0;
-	memset(&rq, 0, sizeof(rq));
 	memset(&ifr, 0, sizeof(ifr));
-	rq.s.cmd = ETHTOOL_GLINKSETTINGS;
+	rq->cmd = ETHTOOL_GLINKSETTINGS;
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%.*s", IFNAMSIZ - 1, name);
-	ifr.ifr_data = (char *)&rq;
-	if (ioctl(fd, SIOCETHTOOL, &ifr) == 0 && rq.s.link_mode_masks_nwords < 0) {
-		rq.s.link_mode_masks_nwords = (int8_t)-rq.s.link_mode_masks_nwords;
-		rq.s.cmd = ETHTOOL_GLINKSETTINGS;
-		if (ioctl(fd, SIOCETHTOOL, &ifr) == 0 && rq.s.speed != (uint32_t)SPEED_UNKNOWN)
-			mbps = rq.s.speed;
+	ifr.ifr_data = (char *)room;
+	if (ioctl(fd, SIOCETHTOOL, &ifr) == 0 && rq->link_mode_masks_nwords < 0) {
+		rq->link_mode_masks_nwords = (int8_t)-rq->link_mode_masks_nwords;
+		rq->cmd = ETHTOOL_GLINKSETTINGS;
+		if (ioctl(fd, SIOCETHTOOL, &ifr) == 0 && rq->speed != (uint32_t)SPEED_UNKNOWN)
+			mbps = rq->speed;
 	}
 	close(fd);
 	return mbps * 1000000;
