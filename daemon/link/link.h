@@ -45,7 +45,10 @@ void link_set_host(struct link *l, const struct link_host *host);
  */
 int link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_host *host,
     struct link_end **out, struct err *err);
-/** With @drain waits until everything queued is acknowledged or @deadline_us (monotonic). [main] */
+/**
+ * With @drain a publisher waits until everything queued is acknowledged, a subscriber until what it
+ * received is pushed, at most until @deadline_us (monotonic), and a subscriber's position stays at
+ * the probe for `resume`. Without, a subscriber gives its subscription up. [main] */
 void link_detach(struct link *l, struct link_end **e, bool drain, uint64_t deadline_us);
 /** Change a live option; takes effect at a frame boundary, without a reconnect. [main] */
 int link_set(struct link_end *e, const struct conf_endpoint *conf, const char *option,
@@ -93,11 +96,15 @@ struct link_subscription {
 	char codec[8];
 	uint64_t channel;        /* id */
 	uint64_t seq_next, seq_acked;
-	uint64_t offered, filtered, passed, acked, queued, lost; /* flows, since its first sequence */
+	/* flows, since its first sequence; offered = filtered + passed, and
+	 * passed = acked + in_flight + queued (gathered, or in the ring) + lost (by name in counters) */
+	uint64_t offered, filtered, passed, acked, in_flight, queued, lost;
+	uint64_t early;          /* flows lost before the filter: the end's queue was full */
 	uint64_t bytes_raw, bytes_sent; /* before compression; frames */
 	uint64_t lag_us;
 	uint64_t filter_ns;      /* time spent in this channel's filter */
 	bool is_shared;          /* the channel has other subscribers */
+	bool is_parked;          /* its collector is away; kept for `resume` */
 };
 
 typedef void link_peer_fn(void *arg, const struct link_peer *p);

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * link/cursor.c - one subscriber's position in one channel.
+ *
+ * Its ledger, since its first sequence: passed = acknowledged + in flight + queued + lost. A frame is
+ * queued (in the ring, at or after `at`), then in flight (sent, in the list `fl`), then acknowledged.
+ * A frame dropped from the ring before it was sent is lost, once, and joins the pending gap; an
+ * announced gap waits in `fl` like a frame until it is acknowledged, so that a peer that was cut off
+ * in between hears of it again. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "link/link_priv.h"
+
+static struct flight *
+flight_at(const struct cursor *c, uint32_t i)
+{
+	return &c->fl[(c->fl_head + i) & (c->fl_cap - 1)];
+}
+
+/* Room for one more; false when the list is at its bound or without memory. */
+static bool
+flight_room(struct cursor *c)
+{
+	if (c->fl_n < c->fl_cap)
+		return true;
+	if (c->fl_n >= FLIGHT_MAX)
+		return false;
+	uint32_t cap = c->fl_cap == 0 ? 16 : c->fl_cap * 2;
+	struct flight *fl = malloc(cap * sizeof(*fl));
+	if (fl == NULL)
+		return false;
+	for (uint32_t i = 0; i < c->fl_n; i++)
+		fl[i] = *flight_at(c, i);
+	free(c->fl);
+	c->fl = fl;
+	c->fl_cap = cap;
+	c->fl_head = 0;
+	return true;
+}
+
+static void
+flight_push(struct cursor *c, struct flight f)
+{
+	*flight_at(c, c->fl_n++) = f;
+	if (f.gap_from == 0) {
+		c->fl_bytes += f.bytes;
+		c->fl_flows += f.flows;
+	}
+}
+
+static void
+flight_pop(struct cursor *c)
+{
+	const struct flight *f = flight_at(c, 0);
+	if (f->gap_from == 0) {
+		c->fl_bytes -= f->bytes;
+		c->fl_flows -= f->flows;
+	}
+	c->fl_head = (c->fl_head + 1) & (c->fl_cap - 1);
+	c->fl_n--;
+}
+
+static void
+session_join(struct cursor *c, struct session *s)
+{
+	struct cursor **at = &s->cursors;
+	while (*at != NULL)
+		at = &(*at)->sess_next;
+	*at = c;
+	c->sess_next = NULL;
+	c->sess = s;
+	c->parked_us = 0;
+	snprintf(c->peer, sizeof(c->peer), "%s", s->name);
+}
+
+static void
+session_leave(struct cursor *c)
+{
+	if (c->sess == NULL)
+		return;
+	struct cursor **at = &c->sess->cursors;
+	while (*at != c)
+		at = &(*at)->sess_next;
+	*at = c->sess_next;
+	c->sess_next = NULL;
+	c->sess = NULL;
+}
+
+struct cursor *
+cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats)
+{
+	struct cursor *c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return NULL;
+	/* what was gathered before this subscription is not its business */
+	channel_seal(ch, ch->end->link->now_us);
+	c->ch = ch;
+	c->sub = sub;
+	c->stats = stats;
+	c->node_id = s->node_id;
+	memcpy(c->peer_end, s->peer_end, sizeof(c->peer_end));
+	c->first = c->at = ch->next_seq;
+	c->acked = ch->next_seq - 1;
+	c->base_offered = ch->offered;
+	c->base_filtered = ch->filtered;
+	c->base_passed = ch->passed;
+	c->base_raw = ch->raw_bytes;
+	c->base_ns = ch->filter_ns;
+	c->base_early = atomic_load_explicit(&ch->end->early_flows, memory_order_relaxed);
+	c->next = ch->cursors;
+	ch->cursors = c;
+	session_join(c, s);
+	return c;
+}
+
+void
+cursor_free(struct cursor *c)
+{
+	struct cursor **at = &c->ch->cursors;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	session_leave(c);
+	free(c->fl);
+	free(c);
+}
+
+void
+cursor_park(struct cursor *c, uint64_t now)
+{
+	session_leave(c);
+	c->parked_us = now;
+}
+
+static void
+settle(struct cursor *c, uint64_t seq)
+{
+	struct counters *k = &c->ch->end->counters;
+	while (c->fl_n > 0 && flight_at(c, 0)->seq <= seq) {
+		const struct flight f = *flight_at(c, 0);
+		if (f.gap_from == 0) {
+			c->acked_flows += f.flows;
+			c->acked_frames++;
+			c->acked_bytes += f.bytes;
+			counter_add(k, C_flow_out, f.flows);
+			if (c->sess != NULL) {
+				c->sess->flows += f.flows;
+				c->sess->frames++;
+				c->sess->bytes += f.bytes;
+			}
+		}
+		c->acked = f.seq;
+		flight_pop(c);
+	}
+}
+
+void
+cursor_ack(struct cursor *c, uint64_t seq)
+{
+	struct channel *ch = c->ch;
+	if (seq >= c->at) {
+		counter_add(&ch->end->counters, C_msg_bad, 1);
+		return;
+	}
+	settle(c, seq);
+	if (c->last != 0 && c->acked >= c->last)
+		cursor_free(c);
+	channel_trim(ch);
+}
+
+static void
+gap_add(struct cursor *c, uint64_t from, uint64_t to, uint64_t flows, uint64_t bytes)
+{
+	if (c->gap_from == 0)
+		c->gap_from = from;
+	c->gap_to = to;
+	c->gap_flows += flows;
+	c->gap_bytes += bytes;
+}
+
+static void
+lost(struct cursor *c, uint64_t flows)
+{
+	c->lost_flows += flows;
+	if (c->sess != NULL)
+		c->sess->lost_flows += flows;
+	counter_add(&c->ch->end->counters, C_flow_lost_ring, flows);
+}
+
+void
+cursor_drop(struct cursor *c, const struct frame *f)
+{
+	if (c->last != 0 && f->seq > c->last)
+		return;
+	if (f->len == 0) { /* a hole: counted when it was made */
+		c->lost_flows += f->flows;
+		if (c->sess != NULL)
+			c->sess->lost_flows += f->flows;
+	} else {
+		lost(c, f->flows);
+	}
+	gap_add(c, f->seq, f->seq, f->flows, f->len);
+	c->at = f->seq + 1;
+}
+
+void
+cursor_resume(struct cursor *c, struct session *s, uint64_t seq)
+{
+	uint64_t gap_from = c->gap_from, gap_to = c->gap_to;
+	uint64_t gap_flows = c->gap_flows, gap_bytes = c->gap_bytes;
+	session_join(c, s);
+	settle(c, seq);
+	c->gap_from = c->gap_to = c->gap_flows = c->gap_bytes = 0;
+	/* what was sent and did not arrive: again if the ring has it, else it is lost now */
+	while (c->fl_n > 0) {
+		const struct flight f = *flight_at(c, 0);
+		if (f.gap_from == 0 && channel_frame(c->ch, f.seq) != NULL)
+			break;
+		if (f.gap_from == 0)
+			lost(c, f.flows);
+		gap_add(c, f.gap_from != 0 ? f.gap_from : f.seq, f.seq, f.flows, f.bytes);
+		flight_pop(c);
+	}
+	if (c->fl_n > 0) {
+		/* from here on the ring is whole; holes in it will be met and counted again */
+		c->at = flight_at(c, 0)->seq;
+		for (; c->fl_n > 0; flight_pop(c))
+			if (flight_at(c, 0)->gap_from != 0)
+				c->lost_flows -= flight_at(c, 0)->flows;
+		if (gap_from != 0)
+			c->lost_flows -= gap_flows;
+	} else if (gap_from != 0) {
+		gap_add(c, gap_from, gap_to, gap_flows, gap_bytes);
+	}
+	channel_trim(c->ch);
+}
+
+void
+cursor_end(struct cursor *c)
+{
+	channel_seal(c->ch, c->ch->end->link->now_us);
+	c->last = c->ch->next_seq - 1;
+	c->stats = false;
+	c->end_offered = c->ch->offered;
+	c->end_filtered = c->ch->filtered;
+	c->end_passed = c->ch->passed;
+	if (c->acked >= c->last) {
+		struct channel *ch = c->ch;
+		cursor_free(c);
+		channel_trim(ch);
+	}
+}
+
+static int
+send_gap(struct cursor *c)
+{
+	struct session *s = c->sess;
+	struct link *l = s->end->link;
+	struct msg m = MSG(M_GAP, s->me, s->peer);
+	msg_num(&m, MI_channel, c->ch->id);
+	msg_num(&m, MI_from, c->gap_from);
+	msg_num(&m, MI_to, c->gap_to);
+	msg_num(&m, MI_flows, c->gap_flows);
+	msg_num(&m, MI_bytes, c->gap_bytes);
+	msg_text(&m, MI_text, STRV("ring full at the publisher (raise ring)"));
+	buf_reset(&l->out);
+	msg_encode(&m, &l->out);
+	int rc = session_put(s, &l->out, NULL);
+	if (rc != 0)
+		return rc;
+	flight_push(c, (struct flight){c->gap_to, c->gap_from, c->gap_flows, c->gap_bytes, l->now_us});
+	c->gap_from = c->gap_to = c->gap_flows = c->gap_bytes = 0;
+	return 0;
+}
+
+static int
+send_frame(struct cursor *c, struct frame *f)
+{
+	struct session *s = c->sess;
+	struct link *l = s->end->link;
+	struct msg m = MSG(M_BATCH, s->me, s->peer);
+	msg_num(&m, MI_channel, c->ch->id);
+	msg_num(&m, MI_seq, f->seq);
+	msg_num(&m, MI_flows, f->flows);
+	buf_reset(&l->out);
+	msg_encode(&m, &l->out);
+	zmq_msg_t body;
+	frame_ref(f);
+	if (zmq_msg_init_data(&body, f->data, f->len, frame_sent, f) != 0) {
+		frame_unref(f);
+		return -E_NOMEM;
+	}
+	int rc = session_put(s, &l->out, &body);
+	if (rc != 0) {
+		zmq_msg_close(&body);
+		return rc;
+	}
+	flight_push(c, (struct flight){f->seq, 0, f->flows, f->len, f->sealed_us});
+	c->at = f->seq + 1;
+	c->sent_bytes += f->len;
+	counter_add(&s->end->counters, C_frame_out, 1);
+	return 0;
+}
+
+bool
+cursor_pump(struct cursor *c)
+{
+	while (flight_room(c)) {
+		if (c->gap_from != 0) {
+			if (send_gap(c) != 0)
+				return false;
+			continue;
+		}
+		if (c->at >= c->ch->next_seq || (c->last != 0 && c->at > c->last) ||
+		    c->fl_bytes >= c->ch->end->window)
+			break;
+		struct frame *f = channel_frame(c->ch, c->at);
+		assert_always(f != NULL);
+		if (f->len == 0)
+			cursor_drop(c, f);
+		else if (send_frame(c, f) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+cursor_idle(const struct cursor *c)
+{
+	uint64_t last = c->last != 0 ? c->last : c->ch->next_seq - 1;
+	return c->fl_n == 0 && c->gap_from == 0 && c->at > last &&
+	    (c->last != 0 || c->ch->gather == NULL);
+}
+
+uint64_t
+cursor_oldest_us(const struct cursor *c)
+{
+	if (c->fl_n > 0)
+		return flight_at(c, 0)->sealed_us;
+	const struct frame *f = channel_frame(c->ch, c->at);
+	if (f != NULL && (c->last == 0 || f->seq <= c->last))
+		return f->sealed_us;
+	return c->last == 0 ? c->ch->gather_us : 0;
+}
+
+uint64_t
+cursor_queued(const struct cursor *c)
+{
+	uint64_t n = c->last == 0 && c->ch->gather != NULL ? c->ch->gather->n : 0;
+	for (uint64_t seq = c->at; seq < c->ch->next_seq && (c->last == 0 || seq <= c->last); seq++)
+		n += channel_frame(c->ch, seq)->flows;
+	return n;
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * link/end.c - attaching, changing and detaching ends. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "link/link_priv.h"
+
+void
+end_state(struct link_end *e, enum port_state state, const char *why)
+{
+	if (e->state == state && strncmp(e->state_why, why, sizeof(e->state_why) - 1) == 0)
+		return;
+	e->state = state;
+	snprintf(e->state_why, sizeof(e->state_why), "%s", why);
+	if (!e->draining)
+		e->host.state(e->host.ctx, state, e->state_why);
+}
+
+uint64_t
+end_tick(struct link_end *e, uint64_t now)
+{
+	uint64_t due = sock_tick(e, now);
+	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
+		next = s->next;
+		due = min_u64(due, session_tick(s, now));
+	}
+	return e->is_publish ? min_u64(due, publish_tick(e, now)) : due;
+}
+
+/* ---- options */
+
+static int
+read_publish(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
+{
+	int codec = frame_codec_parse(strv_of(conf_text(conf, "codec")));
+	if (codec < 0)
+		return err_set(err, E_INVAL, "%s: unknown codec %s", e->name, conf_text(conf, "codec"));
+	e->codec = (enum frame_codec)codec;
+	e->max_delay_us = (uint64_t)conf_span_us(conf, "max_delay");
+	e->ring = conf_number(conf, "ring");
+	e->window = conf_number(conf, "window");
+	e->resume_us = (uint64_t)conf_span_us(conf, "resume");
+	e->max_channels = conf_number(conf, "max_channels");
+	e->max_subscriptions = conf_number(conf, "max_subscriptions");
+	return 0;
+}
+
+static int
+read_subscribe(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
+{
+	struct filter *f = NULL;
+	const char *text = conf_text(conf, "filter");
+	int rc = filter_compile(strv_of(text), &f, err);
+	if (rc != 0) {
+		err_prefix(err, "%s: filter", e->name);
+		return rc;
+	}
+	filter_free(&f);
+	char *copy = strv_dup(strv_of(text));
+	if (copy == NULL)
+		return err_set(err, E_NOMEM, "%s: out of memory", e->name);
+	free(e->filter);
+	e->filter = copy;
+	e->fields = conf_fields(conf, "fields");
+	e->want_codec = frame_codec_parse(strv_of(conf_text(conf, "codec"))); /* auto: -1 */
+	e->want_stats = conf_bool(conf, "stats");
+	return 0;
+}
+
+int
+end_options(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
+{
+	e->max_peers = conf_number(conf, "max_peers");
+	e->max_peers_per_address = conf_number(conf, "max_peers_per_address");
+	return e->is_publish ? read_publish(e, conf, err) : read_subscribe(e, conf, err);
+}
+
+/* Clear text leaves this host only when that is written out. */
+static int
+read_security(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
+{
+	const char *key_file = conf_text(conf, "key_file"), *want = conf_text(conf, "encryption");
+	bool none = strcmp(want, "none") == 0;
+	if (none && key_file[0] != '\0')
+		return err_set(err, E_INVAL, "%s: encryption=none and a key_file do not go together "
+		    "(leave out one of them)", e->name);
+	if (key_file[0] != '\0') {
+		int rc = link_keys_load(key_file, &e->keys, err);
+		if (rc != 0)
+			err_prefix(err, "%s", e->name);
+		e->encrypted = rc == 0;
+		return rc;
+	}
+	if (strcmp(want, "curve") == 0)
+		return err_set(err, E_KEY, "%s: encryption=curve needs a key_file "
+		    "(make a secret with `flowctl key secret`)", e->name);
+	if (!none && !e->addr.loopback)
+		return err_set(err, E_UNSAFE, "%s: %s %s without a key is refused: everything would go in "
+		    "clear text (give key_file, or write encryption=none)", e->name,
+		    e->addr.bind ? "listening on" : "connecting to", e->addr.endpoint);
+	return 0;
+}
+
+static int
+make_queues(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
+{
+	if (e->is_publish) {
+		e->batches = queue_new(conf_number(conf, "queue"));
+		e->seconds = queue_new(SECONDS_QUEUE);
+		e->pool = batch_pool_new(UINT32_MAX); /* bounded by channels */
+	} else {
+		e->pool = batch_pool_new((uint32_t)conf_number(conf, "max_batches"));
+	}
+	if (e->pool == NULL || (e->is_publish && (e->batches == NULL || e->seconds == NULL)))
+		return err_set(err, E_NOMEM, "%s: out of memory", e->name);
+	return 0;
+}
+
+void
+end_free(struct link_end *e)
+{
+	struct batch *b;
+	void *sec;
+	while (e->channels != NULL)
+		channel_free(e->channels);
+	while (e->batches != NULL && (b = queue_pop(e->batches)) != NULL) {
+		counter_add(&e->counters, C_flow_lost_queue, b->n);
+		batch_unref(&b);
+	}
+	while (e->seconds != NULL && (sec = queue_pop(e->seconds)) != NULL)
+		free(sec);
+	queue_free(&e->batches);
+	queue_free(&e->seconds);
+	batch_pool_free(&e->pool);
+	link_keys_wipe(&e->keys);
+	free(e->positions);
+	free(e->conns);
+	free(e->filter);
+	free(e);
+}
+
+/* ---- attach */
+
+static int
+attach_call(struct link *l, void *arg, struct call *c)
+{
+	struct {
+		struct link_end *e;
+		struct err *err;
+	} *a = arg;
+	(void)c;
+	for (const struct link_end *o = l->ends; o != NULL; o = o->next)
+		if (strcmp(o->name, a->e->name) == 0)
+			return err_set(a->err, E_EXIST, "%s: there is an endpoint of this name", o->name);
+	int rc = sock_open(a->e, a->err);
+	if (rc != 0) {
+		sock_close(a->e);
+		return rc;
+	}
+	a->e->next = l->ends;
+	l->ends = a->e;
+	l->n_ends++;
+	if (a->e->is_bind)
+		end_state(a->e, PORT_UP, "");
+	else
+		end_state(a->e, PORT_STARTING, "connecting");
+	return 0;
+}
+
+int
+link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_host *host,
+    struct link_end **out, struct err *err)
+{
+	struct link_end *e = calloc(1, sizeof(*e));
+	if (e == NULL)
+		return err_set(err, E_NOMEM, "%s: out of memory", conf->name);
+	e->link = l;
+	e->host = *host;
+	e->state = PORT_DISABLED; /* so that the first state is told */
+	snprintf(e->name, sizeof(e->name), "%s", conf->name);
+	e->is_publish = strcmp(conf->type, "publish") == 0;
+	e->heartbeat_us = (uint64_t)conf_span_us(conf, "heartbeat");
+	e->retry_min_us = (uint64_t)conf_span_us(conf, "retry_min");
+	e->retry_max_us = (uint64_t)conf_span_us(conf, "retry_max");
+	if (e->retry_max_us < e->retry_min_us)
+		e->retry_max_us = e->retry_min_us;
+	int rc = address_parse(conf->address, &e->addr, err);
+	e->is_bind = e->addr.bind;
+	if (rc != 0)
+		err_prefix(err, "%s", e->name);
+	if (rc == 0)
+		rc = read_security(e, conf, err);
+	if (rc == 0)
+		rc = end_options(e, conf, err);
+	if (rc == 0)
+		rc = make_queues(e, conf, err);
+	struct {
+		struct link_end *e;
+		struct err *err;
+	} a = {e, err};
+	if (rc == 0)
+		rc = link_call(l, attach_call, &a);
+	if (rc != 0) {
+		end_free(e);
+		return rc;
+	}
+	*out = e;
+	return 0;
+}
+
+/* ---- change */
+
+struct set_args {
+	struct link_end *e;
+	struct link_end *with; /* holds the new values */
+};
+
+static int
+set_call(struct link *l, void *arg, struct call *c)
+{
+	struct set_args *a = arg;
+	struct link_end *e = a->e, *w = a->with;
+	(void)l;
+	(void)c;
+	e->max_peers = w->max_peers;
+	e->max_peers_per_address = w->max_peers_per_address;
+	if (e->is_bind)
+		zap_limits(e->link->zap, e->name, e->max_peers, e->max_peers_per_address);
+	if (!e->is_publish) {
+		char *old = e->filter;
+		bool same = strcmp(old, w->filter) == 0 && field_set_eq(e->fields, w->fields) &&
+		    e->want_codec == w->want_codec && e->want_stats == w->want_stats;
+		e->filter = w->filter;
+		w->filter = old;
+		e->fields = w->fields;
+		e->want_codec = w->want_codec;
+		e->want_stats = w->want_stats;
+		if (!same)
+			subscribe_changed(e);
+		return 0;
+	}
+	e->max_delay_us = w->max_delay_us;
+	e->ring = w->ring;
+	e->window = w->window;
+	e->resume_us = w->resume_us;
+	e->max_channels = w->max_channels;
+	e->max_subscriptions = w->max_subscriptions;
+	for (struct channel *ch = e->channels; ch != NULL; ch = ch->next) {
+		if (ch->auto_codec && ch->codec != w->codec) {
+			channel_seal(ch, e->link->now_us);
+			ch->codec = w->codec;
+		}
+		channel_bound(ch);
+	}
+	e->codec = w->codec;
+	end_due(e, 0);
+	return 0;
+}
+
+int
+link_set(struct link_end *e, const struct conf_endpoint *conf, const char *option, struct err *err)
+{
+	const struct option_info *info = option_find(conf->type, strv_of(option));
+	if (info == NULL || info->apply != APPLY_LIVE)
+		return err_set(err, E_INVAL, "%s: %s cannot be changed while attached "
+		    "(detach and attach again)", e->name, option);
+	struct link_end *w = calloc(1, sizeof(*w));
+	if (w == NULL)
+		return err_set(err, E_NOMEM, "%s: out of memory", e->name);
+	memcpy(w->name, e->name, sizeof(w->name));
+	w->is_publish = e->is_publish;
+	int rc = end_options(w, conf, err);
+	struct set_args a = {e, w};
+	if (rc == 0)
+		rc = link_call(e->link, set_call, &a);
+	free(w->filter);
+	free(w);
+	return rc;
+}
+
+/* ---- detach */
+
+struct detach_args {
+	struct link_end *e;
+	bool drain;
+	uint64_t deadline_us;
+};
+
+static int
+detach_call(struct link *l, void *arg, struct call *c)
+{
+	const struct detach_args *a = arg;
+	struct link_end *e = a->e;
+	if (!a->drain && !e->is_publish)
+		for (struct session *s = e->sessions; s != NULL; s = s->next) {
+			struct msg m = MSG(M_UNSUBSCRIBE, s->me, s->peer);
+			msg_num(&m, MI_sub, 1);
+			if (s->up)
+				session_send(s, &m);
+		}
+	e->draining = true;
+	e->drain_us = a->drain ? a->deadline_us : l->now_us;
+	e->drain_call = c;
+	c->later = true;
+	end_due(e, 0);
+	return 0;
+}
+
+void
+link_detach(struct link *l, struct link_end **ep, bool drain, uint64_t deadline_us)
+{
+	struct detach_args a = {*ep, drain, deadline_us};
+	if (*ep == NULL)
+		return;
+	link_call(l, detach_call, &a);
+	end_free(*ep);
+	*ep = NULL;
+}

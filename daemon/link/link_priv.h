@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * link/link_priv.h - what the files of this directory share.
+ *
+ * struct link (thread) > struct link_end (one socket with its monitor) > struct session (one peer).
+ * A publishing end also has channels (one distinct filter, fields and codec: gather batch, ring of
+ * frames); a cursor is one subscriber's position in one channel and outlives its session by the
+ * option `resume` (then it is parked). A subscribing end's session has inboxes, one per channel.
+ *
+ * All of it belongs to the link thread except: the queues of an end (any thread fills them), its
+ * counters (any thread reads them), struct zap (its own lock), and frames that libzmq holds. */
+#ifndef FLOWBUS_LINK_PRIV_H
+#define FLOWBUS_LINK_PRIV_H
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <zmq.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/queue.h"
+#include "conf/conf.h"
+#include "filter/filter.h"
+#include "link/link.h"
+#include "link/msg.h"
+
+enum {
+	SOCK_ZAP_ENFORCE_DOMAIN = 93, /* a draft name in zmq.h, works in released libzmq */
+	RID_MAX = 32,            /* libzmq makes 5 octets */
+	BUCKETS = 256,
+	SEND_HWM = 64,           /* messages libzmq may queue per peer */
+	RECV_HWM = 4096,         /* above what any window allows in flight */
+	FLIGHT_MAX = 1024,       /* frames and gaps sent and not acknowledged, per cursor */
+	CONTROL_MAX = 512,       /* control messages waiting for one blocked peer */
+	RECV_BURST = 256,        /* messages taken from one socket before others have a turn */
+	PARTS_MAX = 4,
+	FRAME_MAX = FRAME_RAW_MAX + (64 << 10),
+	INBOX_MAX = 24,          /* channels of one session at a subscriber: live changes overlap */
+	POSITIONS_MAX = 1024,    /* remembered positions of an end */
+	FAULTS_MAX = 32,         /* addresses whose failures are told apart */
+	ACK_EVERY = 16,
+	SECONDS_QUEUE = 1024,
+};
+#define ACK_US      UINT64_C(1000000)
+#define BLOCKED_US  UINT64_C(5000)
+#define HELLO_US    UINT64_C(5000000)
+#define TAKEOVER_US UINT64_C(2000000)
+#define NEVER       UINT64_MAX
+
+struct session;
+struct channel;
+
+/** One sealed frame, shared by the ring and by libzmq's queues. */
+struct frame {
+	struct freelink link; /* first: on its way home to the link thread */
+	struct freelist *home;
+	_Atomic uint32_t refs;
+	uint32_t flows, len, raw_len;
+	uint64_t seq, sealed_us;
+	uint8_t data[];
+};
+
+/** Something sent and not yet acknowledged: a frame, or an announced gap. */
+struct flight {
+	uint64_t seq;      /* of the frame; of a gap its last */
+	uint64_t gap_from; /* 0: a frame */
+	uint64_t flows, bytes, sealed_us;
+};
+
+struct cursor {
+	struct cursor *next;     /* of the channel */
+	struct cursor *sess_next;/* of the session, oldest first */
+	struct channel *ch;
+	struct session *sess;    /* NULL: parked */
+	uint64_t node_id, sub;   /* whose */
+	char peer_end[64], peer[64];
+	bool stats;
+	uint64_t parked_us;
+	uint64_t last;           /* 0, or: replaced, ends after this sequence */
+	uint64_t first;          /* first sequence it gets */
+	uint64_t at;             /* next sequence to send */
+	uint64_t acked;          /* last sequence acknowledged or announced as lost */
+	struct flight *fl;       /* circular, fl_cap a power of two */
+	uint32_t fl_cap, fl_head, fl_n;
+	uint64_t fl_bytes, fl_flows;
+	uint64_t gap_from, gap_to, gap_flows, gap_bytes; /* dropped, not yet announced; from 0: none */
+	uint64_t base_offered, base_filtered, base_passed, base_raw, base_ns, base_early;
+	uint64_t end_offered, end_filtered, end_passed;  /* frozen when `last` was set */
+	uint64_t acked_flows, acked_frames, acked_bytes, lost_flows, sent_bytes;
+};
+
+struct channel {
+	struct channel *next;
+	struct link_end *end;
+	uint64_t id;
+	struct filter *filter;
+	struct field_set want;
+	enum frame_codec codec;
+	bool auto_codec;         /* follows the end's option */
+	struct batch *gather;    /* NULL: nothing gathered */
+	uint64_t gather_us;      /* when its first row came */
+	struct frame **ring;     /* circular, ring_cap a power of two */
+	uint32_t ring_cap, ring_head, ring_n;
+	uint64_t first_seq;      /* of the oldest frame in the ring, or next_seq */
+	uint64_t next_seq;
+	uint64_t ring_bytes;
+	uint64_t offered, filtered, passed, raw_bytes, filter_ns;
+	struct cursor *cursors;
+};
+
+/** A control message waiting for a blocked peer. */
+struct pending {
+	struct pending *next;
+	bool is_stats;
+	size_t len;
+	uint8_t data[];
+};
+
+/** A frame received and not yet decoded. */
+struct inframe {
+	struct inframe *next;
+	bool is_gap;
+	uint64_t seq, flows;
+	zmq_msg_t msg;
+};
+
+/** One channel as its subscriber sees it. */
+struct inbox {
+	uint64_t channel, window;
+	uint64_t received; /* last sequence received */
+	uint64_t done;     /* last sequence pushed to the host */
+	uint64_t acked;    /* last sequence acknowledged */
+	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
+	uint64_t ack_due_us;
+	struct inframe *head, *tail;
+	uint64_t waiting_bytes;
+};
+
+struct session {
+	struct session *next;     /* of the end */
+	struct session *bucket;   /* same last octet of the routing id */
+	struct link_end *end;
+	uint8_t rid[RID_MAX];
+	size_t rid_len;           /* 0: the one peer of a DEALER */
+	uint64_t me, peer;        /* session numbers; peer 0: no WELCOME yet */
+	bool up, dead;
+	int fd;
+	uint64_t node_id;
+	char peer_end[64], name[64], version[32], addresses[256], interface[64];
+	char seen[64], our_seen[64], user[64];
+	uint64_t speed_bps;
+	int64_t peer_started_us, since_us;
+	uint64_t last_rx_us, ping_due_us, born_us;
+	int64_t offset_us;
+	uint64_t rtt_us, rtt_best_us, peer_age_us;
+	unsigned rtt_age;         /* samples since rtt_best_us */
+	bool blocked;
+	struct pending *pend, **pend_tail;
+	unsigned n_pend;
+	/* another connection says it is this node: it waits while this one must answer a PING */
+	struct session *challenger;
+	bool is_challenger;
+	uint64_t verdict_us;
+	/* publishing end */
+	struct cursor *cursors;
+	/* subscribing end */
+	struct inbox inbox[INBOX_MAX];
+	unsigned n_inbox;
+	uint64_t current;         /* channel of the newest SUBSCRIBED; 0: none yet */
+	char sub_codec[8];
+	uint64_t sub_first;
+	struct stats_second second[8]; /* newest of each interface */
+	unsigned n_second;
+	/* both */
+	uint64_t flows, frames, bytes, lost_flows, raw_bytes;
+};
+
+/** Where a subscriber was with a peer, for the next session. */
+struct position {
+	uint64_t node_id;
+	char peer_end[64];
+	uint64_t channel, seq;
+	uint64_t used; /* age for replacement */
+};
+
+/** What failed with whom: told when it changes, then once a minute with a count. */
+struct fault {
+	char address[64];
+	char why[160];
+	bool strong;         /* not only a guess */
+	unsigned count, weak;
+	uint64_t next_log_us, seen_us;
+	int64_t since_us;
+	struct log_site site;
+};
+
+/** A connection accepted by a binding end, from its monitor. */
+struct conn {
+	int fd;
+	bool counted;       /* said HELLO: in the ZAP handler's number of peers */
+	uint64_t born_us;
+	char address[64];   /* ip:port */
+	char ip[48];
+	uint32_t cause;     /* of the handshake's failure: event, 0 none */
+	uint32_t value;
+};
+
+enum dial_state { DIAL_WAIT, DIAL_TRYING, DIAL_OPEN, DIAL_UP };
+
+/** The connecting side's supervision (the bound side does not use it). */
+struct dial {
+	enum dial_state state;
+	int fd;
+	bool handshake, retried;
+	uint64_t retry_us, guard_us;
+	uint64_t backoff_us;
+	char cause[160];
+	char greeted[160];  /* what a look at the port found; "" nothing */
+	bool greeted_key;
+	struct sockaddr_storage to;
+	socklen_t to_len;
+	uint64_t greet_next_us;
+};
+
+enum greet_state { GREET_IDLE, GREET_CONNECT, GREET_READ };
+
+/** One look at what answers on a port (greet.c). */
+struct greet {
+	enum greet_state state;
+	int fd;
+	uint64_t deadline_us;
+	uint8_t b[64];
+	size_t n;
+};
+
+struct address {
+	bool bind, ipc, loopback, is_name, v6;
+	char endpoint[256]; /* for libzmq */
+	char host[200];
+};
+
+struct link_end {
+	struct link_end *next;
+	struct link *link;
+	char name[64];
+	bool is_publish, is_bind, encrypted;
+	struct port_host host;
+	struct address addr;
+	char bound[256];          /* what to unbind */
+	struct link_keys keys;
+	void *sock, *mon;
+	struct counters counters;
+	_Atomic uint64_t early_flows; /* lost before the filter: the queue was full */
+	_Atomic uint64_t early_seconds;
+	uint64_t due_us;
+	/* options */
+	uint64_t max_peers, max_peers_per_address;
+	uint64_t heartbeat_us, retry_min_us, retry_max_us;
+	enum frame_codec codec;
+	uint64_t max_delay_us, ring, window, resume_us, max_channels, max_subscriptions;
+	char *filter;
+	struct field_set fields;
+	int want_codec;           /* -1 auto */
+	bool want_stats;
+	/* sessions */
+	struct session *sessions, *bucket[BUCKETS];
+	unsigned n_sessions;
+	struct dial dial;
+	struct greet greet;
+	struct conn *conns;
+	unsigned n_conns, cap_conns;
+	uint64_t rebind_us;       /* unbound for want of descriptors; 0: no */
+	struct fault faults[FAULTS_MAX];
+	enum port_state state;
+	char state_why[160];
+	int64_t down_since_us;
+	struct log_site gap_site, accept_site;
+	/* publisher */
+	struct queue *batches, *seconds;
+	struct batch_pool *pool;  /* gather batches; at a subscriber the decoded ones */
+	struct channel *channels;
+	unsigned n_channels;
+	/* subscriber */
+	struct position *positions;
+	unsigned n_positions;
+	uint64_t position_clock;
+	bool starved;             /* frames wait for batches to come home */
+	uint64_t next_sub;
+	/* orderly stop */
+	bool draining;
+	uint64_t drain_us;
+	struct call *drain_call;
+};
+
+/** Work of the main thread for the link thread; the caller sleeps until `done`. */
+struct call {
+	int (*fn)(struct link *l, void *arg, struct call *c);
+	void *arg;
+	int rc;
+	bool later; /* fn will have call_done called itself */
+	_Atomic bool done;
+};
+
+struct zap;
+
+struct link {
+	void *zmq;
+	pthread_t thread;
+	struct wake wake;       /* work for the link thread */
+	struct wake done;       /* a call is done */
+	struct queue *calls;
+	struct zap *zap;
+	struct link_host host;
+	struct link_end *ends;
+	unsigned n_ends;
+	bool stop;
+	struct freelist frames; /* came home from libzmq's threads */
+	struct frame_work *work;
+	struct filter_work *fwork;
+	struct buf out, text;   /* scratch: an encoded message, an encoded frame */
+	zmq_pollitem_t *items;
+	unsigned cap_items;
+	uint64_t now_us;
+	uint64_t next_monitor;
+};
+
+/* link.c */
+int link_call(struct link *l, int (*fn)(struct link *, void *, struct call *), void *arg);
+void link_call_done(struct link *l, struct call *c);
+static inline void
+end_due(struct link_end *e, uint64_t us)
+{
+	if (us < e->due_us)
+		e->due_us = us;
+}
+static inline uint64_t
+min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* addr.c */
+int address_parse(const char *text, struct address *out, struct err *err);
+void address_of(const struct sockaddr *sa, socklen_t len, char *out, size_t size, char *ip,
+    size_t ip_size);
+/** Peer of a descriptor as ip:port and ip; "" when it has none. */
+void address_peer(int fd, char *out, size_t size, char *ip, size_t ip_size);
+
+/* end.c */
+void end_state(struct link_end *e, enum port_state state, const char *why);
+uint64_t end_tick(struct link_end *e, uint64_t now);
+void end_free(struct link_end *e);
+int end_options(struct link_end *e, const struct conf_endpoint *conf, struct err *err);
+
+/* sock.c */
+int sock_open(struct link_end *e, struct err *err);
+void sock_close(struct link_end *e);
+void sock_monitor(struct link_end *e, uint64_t now);
+uint64_t sock_tick(struct link_end *e, uint64_t now);
+/** The connection is of no use: disconnect and try again later, by cause. */
+void sock_down(struct link_end *e, bool is_key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void sock_set(void *sock, int option, int value);
+/** What a look at the port found; "": nothing more than was known. */
+void sock_greeted(struct link_end *e, const char *why, bool is_key);
+/** The connection of this session said HELLO. */
+void sock_counted(struct session *s);
+extern const char sock_words_keys_differ[], sock_words_they_clear[], sock_words_we_clear[],
+    sock_words_silent[];
+
+/* fault.c */
+void fault_note(struct link_end *e, const char *address, bool strong, const char *why);
+void fault_clear(struct link_end *e, const char *address);
+bool fault_is_recent(const struct fault *f, uint64_t now);
+
+/* greet.c */
+void greet_start(struct link_end *e, const struct sockaddr *to, socklen_t len, uint64_t now);
+void greet_poll(struct link_end *e, uint64_t now);
+void greet_stop(struct greet *g);
+
+/* zap.c */
+int zap_start(void *zmq, struct zap **out, struct err *err);
+/** After the context was shut down. */
+void zap_stop(struct zap **z);
+/** Let @client_key (z85; "" = no encryption) in to @domain. */
+int zap_allow(struct zap *z, const char *domain, const char *client_key, uint64_t max_peers,
+    uint64_t max_per_address);
+void zap_limits(struct zap *z, const char *domain, uint64_t max_peers, uint64_t max_per_address);
+void zap_forget(struct zap *z, const char *domain);
+/** A connection from @ip is up (+1) or gone (-1). */
+void zap_count(struct zap *z, const char *domain, const char *ip, int by);
+/** Why @ip was refused last. */
+void zap_reason(struct zap *z, const char *domain, const char *ip, char *out, size_t size);
+int zap_self_test(struct link *l, struct err *err);
+
+/* session.c */
+struct session *session_new(struct link_end *e, const void *rid, size_t rid_len);
+void session_drop(struct session *s, const char *why);
+void session_hello(struct link_end *e);
+void session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now);
+uint64_t session_tick(struct session *s, uint64_t now);
+/** Send a control message, or keep it until the peer can take it. */
+void session_send(struct session *s, const struct msg *m);
+/** What waits; false when the peer is still blocked (or gone: s->dead). */
+bool session_flush(struct session *s);
+void session_host(struct session *s);
+void session_bye(struct session *s, const char *why);
+void session_reap(struct link_end *e);
+/** Raw sending of parts: 0, -E_AGAIN, -E_CLOSED. *body is consumed on success. */
+int session_put(struct session *s, const struct buf *control, zmq_msg_t *body);
+
+/* channel.c */
+struct channel *channel_find(struct link_end *e, const struct filter *f, struct field_set want,
+    enum frame_codec codec, bool is_auto);
+/** Takes *filter. NULL when the end has too many or without memory. */
+struct channel *channel_new(struct link_end *e, struct filter **filter, struct field_set want,
+    enum frame_codec codec, bool is_auto);
+void channel_free(struct channel *ch);
+void channel_take(struct channel *ch, const struct batch *b, uint64_t now);
+void channel_seal(struct channel *ch, uint64_t now);
+/** The frame with this sequence; NULL when it is not in the ring. */
+struct frame *channel_frame(const struct channel *ch, uint64_t seq);
+/** Let go of frames that every cursor has settled. */
+void channel_trim(struct channel *ch);
+/** Drop the oldest frames until the ring fits its bound. */
+void channel_bound(struct channel *ch);
+void frame_unref(struct frame *f);
+void frame_ref(struct frame *f);
+/** zmq_free_fn: hint is the frame. */
+void frame_sent(void *data, void *hint);
+
+/* cursor.c */
+struct cursor *cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats);
+void cursor_free(struct cursor *c);
+/** The session is gone; the position stays for `resume`. */
+void cursor_park(struct cursor *c, uint64_t now);
+/** Back with a new session; @seq: the last sequence the peer has. */
+void cursor_resume(struct cursor *c, struct session *s, uint64_t seq);
+/** Frame @f leaves the ring: lost for a cursor that has not sent it. */
+void cursor_drop(struct cursor *c, const struct frame *f);
+void cursor_ack(struct cursor *c, uint64_t seq);
+/** No frames after the newest sealed one: the subscription was replaced. */
+void cursor_end(struct cursor *c);
+/** Send what may be sent. False: the peer is blocked or gone. */
+bool cursor_pump(struct cursor *c);
+/** Everything sealed is acknowledged or announced? */
+bool cursor_idle(const struct cursor *c);
+/** Monotonic time at which the oldest undelivered thing was queued; 0: nothing. */
+uint64_t cursor_oldest_us(const struct cursor *c);
+uint64_t cursor_queued(const struct cursor *c);
+
+/* publish.c */
+void publish_message(struct session *s, const struct msg *m, uint64_t now);
+void publish_queues(struct link_end *e, uint64_t now);
+void publish_pump(struct link_end *e, uint64_t now);
+uint64_t publish_tick(struct link_end *e, uint64_t now);
+void publish_gone(struct session *s, uint64_t now);
+bool publish_busy(const struct link_end *e);
+uint64_t publish_age(const struct session *s, uint64_t now);
+
+/* subscribe.c */
+void subscribe_up(struct session *s);
+void subscribe_message(struct session *s, const struct msg *m, zmq_msg_t *frame, uint64_t now);
+/** Decode what waits while batches are at home. */
+void subscribe_work(struct link_end *e, uint64_t now);
+uint64_t subscribe_tick(struct session *s, uint64_t now);
+void subscribe_gone(struct session *s);
+void subscribe_ack(struct session *s, bool all, uint64_t now);
+bool subscribe_busy(const struct link_end *e);
+void subscribe_changed(struct link_end *e);
+
+#endif

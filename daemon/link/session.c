@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * link/session.c - one peer: HELLO to BYE, who is who, heartbeats, and sending to it.
+ *
+ * A session is two random numbers, one of each side, and every message after WELCOME carries both: a
+ * message that does not fit is dropped, counted and answered with RESET. Who the peer is, is its
+ * HELLO's node id and endpoint name together with the user the key stands for; the routing id
+ * only says where to send. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "link/link_priv.h"
+
+static struct session **
+bucket_of(struct link_end *e, const uint8_t *rid, size_t rid_len)
+{
+	return &e->bucket[rid_len > 0 ? rid[rid_len - 1] : 0];
+}
+
+static struct session *
+session_find(struct link_end *e, const void *rid, size_t rid_len)
+{
+	struct session *s = rid_len <= RID_MAX ? *bucket_of(e, rid, rid_len) : NULL;
+	while (s != NULL && (s->rid_len != rid_len || memcmp(s->rid, rid, rid_len) != 0))
+		s = s->bucket;
+	return s;
+}
+
+struct session *
+session_new(struct link_end *e, const void *rid, size_t rid_len)
+{
+	struct session *s = rid_len <= RID_MAX ? calloc(1, sizeof(*s)) : NULL;
+	if (s == NULL)
+		return NULL;
+	s->end = e;
+	if (rid_len > 0)
+		memcpy(s->rid, rid, rid_len);
+	s->rid_len = rid_len;
+	do
+		random_bytes(&s->me, sizeof(s->me));
+	while (s->me == 0);
+	s->fd = -1;
+	s->pend_tail = &s->pend;
+	s->born_us = s->last_rx_us = e->link->now_us;
+	s->since_us = clock_real_us();
+	s->ping_due_us = NEVER;
+	struct session **b = bucket_of(e, s->rid, rid_len);
+	s->bucket = *b;
+	*b = s;
+	s->next = e->sessions;
+	e->sessions = s;
+	e->n_sessions++;
+	return s;
+}
+
+/* Cut the connection by its descriptor, if that is still the same connection. */
+static void
+cut(struct session *s)
+{
+	char address[64], ip[48];
+	if (s->fd < 0 || s->seen[0] == '\0')
+		return;
+	address_peer(s->fd, address, sizeof(address), ip, sizeof(ip));
+	if (strcmp(address, s->seen) == 0)
+		shutdown(s->fd, SHUT_RDWR);
+}
+
+static void accept_session(struct session *s);
+
+void
+session_drop(struct session *s, const char *why)
+{
+	struct link_end *e = s->end;
+	struct session *challenger = s->challenger;
+	if (s->up) {
+		counter_add(&e->counters, C_peer_down, 1);
+		log_info("link: %s: peer %s (%s) down: %s", e->name, s->name,
+		    s->seen[0] != '\0' ? s->seen : "local", why);
+		if (e->is_publish)
+			publish_gone(s, e->link->now_us);
+		else
+			subscribe_gone(s);
+	}
+	for (struct session *t = e->sessions; t != NULL; t = t->next)
+		if (t->challenger == s)
+			t->challenger = NULL;
+	struct session **at = &e->sessions;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	for (at = bucket_of(e, s->rid, s->rid_len); *at != s;)
+		at = &(*at)->bucket;
+	*at = s->bucket;
+	e->n_sessions--;
+	while (s->pend != NULL) {
+		struct pending *p = s->pend;
+		s->pend = p->next;
+		free(p);
+	}
+	free(s);
+	if (challenger != NULL)
+		accept_session(challenger);
+}
+
+void
+session_reap(struct link_end *e)
+{
+	for (bool again = true; again;) {
+		again = false;
+		for (struct session *s = e->sessions; s != NULL && !again; s = s->next) {
+			if (!s->dead)
+				continue;
+			again = true;
+			if (e->is_bind) {
+				cut(s);
+				session_drop(s, "connection lost");
+			} else {
+				sock_down(e, false, "connection lost");
+			}
+		}
+	}
+}
+
+int
+session_put(struct session *s, const struct buf *control, zmq_msg_t *body)
+{
+	struct link_end *e = s->end;
+	int more = body != NULL ? ZMQ_SNDMORE : 0;
+	if (s->dead || control->err != 0)
+		return -E_CLOSED;
+	int rc = 0;
+	if (s->rid_len > 0)
+		rc = zmq_send(e->sock, s->rid, s->rid_len, ZMQ_DONTWAIT | ZMQ_SNDMORE);
+	/* only the first part may be refused: the rest follows it or vanishes with the peer */
+	if (rc >= 0)
+		rc = zmq_send(e->sock, control->p, control->n, ZMQ_DONTWAIT | more);
+	if (rc >= 0 && body != NULL)
+		rc = zmq_msg_send(body, e->sock, ZMQ_DONTWAIT);
+	if (rc >= 0) {
+		counter_add(&e->counters, C_msg_out, 1);
+		return 0;
+	}
+	if (zmq_errno() == EAGAIN) {
+		s->blocked = true;
+		end_due(e, e->link->now_us + BLOCKED_US);
+		return -E_AGAIN;
+	}
+	s->dead = true;
+	end_due(e, 0);
+	return -E_CLOSED;
+}
+
+void
+session_send(struct session *s, const struct msg *m)
+{
+	struct link *l = s->end->link;
+	buf_reset(&l->out);
+	msg_encode(m, &l->out);
+	if (s->pend == NULL && !s->blocked && session_put(s, &l->out, NULL) != -E_AGAIN)
+		return;
+	bool is_stats = m->type == M_STATS;
+	if (s->n_pend >= (is_stats ? CONTROL_MAX / 2 : CONTROL_MAX)) {
+		if (is_stats)
+			counter_add(&s->end->counters, C_stats_lost, 1);
+		else
+			s->dead = true;
+		return;
+	}
+	struct pending *p = l->out.err == 0 ? malloc(sizeof(*p) + l->out.n) : NULL;
+	if (p == NULL) {
+		s->dead = true;
+		return;
+	}
+	*p = (struct pending){NULL, is_stats, l->out.n};
+	memcpy(p->data, l->out.p, l->out.n);
+	*s->pend_tail = p;
+	s->pend_tail = &p->next;
+	s->n_pend++;
+}
+
+bool
+session_flush(struct session *s)
+{
+	while (s->pend != NULL) {
+		struct pending *p = s->pend;
+		struct buf b = {p->data, p->len, p->len, 0, 0};
+		if (session_put(s, &b, NULL) != 0)
+			return false;
+		s->pend = p->next;
+		s->n_pend--;
+		free(p);
+	}
+	s->pend_tail = &s->pend;
+	return !s->dead;
+}
+
+static void
+put_host(struct msg *m, const struct link_end *e)
+{
+	const struct link_host *h = &e->link->host;
+	msg_num(m, MI_role, e->is_publish ? MSG_ROLE_PUBLISH : MSG_ROLE_SUBSCRIBE);
+	msg_num(m, MI_node_id, h->node_id);
+	msg_text(m, MI_end, strv_of(e->name));
+	msg_text(m, MI_name, strv_of(h->name));
+	msg_text(m, MI_version, strv_of(h->version));
+	msg_num(m, MI_started, (uint64_t)h->started_us);
+	msg_text(m, MI_addresses, strv_of(h->addresses));
+	msg_text(m, MI_interface, strv_of(h->interface));
+	msg_num(m, MI_speed, h->speed_bps);
+}
+
+static void
+get_host(struct session *s, const struct msg *m)
+{
+	msg_copy(m, MI_name, s->name, sizeof(s->name));
+	msg_copy(m, MI_version, s->version, sizeof(s->version));
+	msg_copy(m, MI_addresses, s->addresses, sizeof(s->addresses));
+	msg_copy(m, MI_interface, s->interface, sizeof(s->interface));
+	s->peer_started_us = (int64_t)m->u[MI_started];
+	s->speed_bps = m->u[MI_speed];
+}
+
+static void
+get_identity(struct session *s, const struct msg *m)
+{
+	get_host(s, m);
+	s->node_id = m->u[MI_node_id];
+	msg_copy(m, MI_end, s->peer_end, sizeof(s->peer_end));
+}
+
+void
+session_host(struct session *s)
+{
+	struct msg m = MSG(M_HOST, s->me, s->peer);
+	if (!s->up)
+		return;
+	put_host(&m, s->end);
+	session_send(s, &m);
+}
+
+void
+session_bye(struct session *s, const char *why)
+{
+	struct msg m = MSG(M_BYE, s->me, s->peer);
+	if (!s->up)
+		return;
+	msg_text(&m, MI_text, strv_of(why));
+	session_send(s, &m);
+}
+
+void
+session_hello(struct link_end *e)
+{
+	struct session *s = session_new(e, NULL, 0);
+	if (s == NULL)
+		return;
+	struct msg m = MSG(M_HELLO, s->me, 0);
+	put_host(&m, e);
+	msg_num(&m, MI_proto_min, MSG_VERSION);
+	msg_num(&m, MI_proto_max, MSG_VERSION);
+	s->fd = e->dial.fd;
+	char ip[48];
+	address_of((const struct sockaddr *)&e->dial.to, e->dial.to_len, s->seen, sizeof(s->seen), ip,
+	    sizeof(ip));
+	session_send(s, &m);
+}
+
+static void
+up(struct session *s)
+{
+	struct link_end *e = s->end;
+	s->up = true;
+	s->since_us = clock_real_us();
+	s->last_rx_us = e->link->now_us;
+	s->ping_due_us = e->link->now_us;
+	end_due(e, 0);
+	counter_add(&e->counters, C_peer_up, 1);
+	fault_clear(e, s->seen);
+	log_info("link: %s: peer %s (%s) up, flowbus %s%s", e->name, s->name,
+	    s->seen[0] != '\0' ? s->seen : "local", s->version,
+	    e->encrypted ? ", encrypted" : ", not encrypted");
+	end_state(e, PORT_UP, "");
+	if (!e->is_publish)
+		subscribe_up(s);
+}
+
+static void
+accept_session(struct session *s)
+{
+	struct msg m = MSG(M_WELCOME, s->me, s->peer);
+	s->is_challenger = false;
+	put_host(&m, s->end);
+	msg_num(&m, MI_protocol, MSG_VERSION);
+	msg_text(&m, MI_seen, strv_of(s->seen));
+	session_send(s, &m);
+	up(s);
+}
+
+/* Say no to a HELLO and forget the session. */
+static void
+refuse(struct session *s, int code, const char *text)
+{
+	struct link_end *e = s->end;
+	struct msg m = MSG(M_REFUSED, s->me, s->peer);
+	msg_num(&m, MI_code, (uint64_t)code);
+	msg_text(&m, MI_text, strv_of(text));
+	session_send(s, &m);
+	counter_add(&e->counters, C_peer_refused, 1);
+	fault_note(e, s->seen, true, text);
+	session_drop(s, text);
+}
+
+static struct session *
+same_identity(const struct session *s)
+{
+	for (struct session *t = s->end->sessions; t != NULL; t = t->next)
+		if (t != s && t->up && !t->dead && t->node_id == s->node_id &&
+		    strcmp(t->peer_end, s->peer_end) == 0 && strcmp(t->user, s->user) == 0)
+			return t;
+	return NULL;
+}
+
+static void
+ping(struct session *s)
+{
+	struct msg m = MSG(M_PING, s->me, s->peer);
+	msg_num(&m, MI_time, (uint64_t)clock_real_us());
+	msg_num(&m, MI_mono, clock_mono_us());
+	if (s->end->is_publish)
+		msg_num(&m, MI_age, publish_age(s, s->end->link->now_us));
+	session_send(s, &m);
+}
+
+static void
+on_hello(struct link_end *e, struct session *s, zmq_msg_t *rid, zmq_msg_t *body,
+    const struct msg *m, uint64_t now)
+{
+	char ip[48];
+	uint64_t role = e->is_publish ? MSG_ROLE_SUBSCRIBE : MSG_ROLE_PUBLISH;
+	if (s != NULL)
+		session_drop(s, "said HELLO again");
+	s = session_new(e, zmq_msg_data(rid), zmq_msg_size(rid));
+	if (s == NULL || m->from == 0) {
+		counter_add(&e->counters, C_msg_bad, 1);
+		if (s != NULL)
+			session_drop(s, "bad HELLO");
+		return;
+	}
+	s->peer = m->from;
+	get_identity(s, m);
+	s->fd = zmq_msg_get(body, ZMQ_SRCFD);
+	address_peer(s->fd, s->seen, sizeof(s->seen), ip, sizeof(ip));
+	const char *user = zmq_msg_gets(body, "User-Id");
+	snprintf(s->user, sizeof(s->user), "%s", user != NULL ? user : "");
+	sock_counted(s);
+	if (m->u[MI_role] != role) {
+		refuse(s, E_INVAL, e->is_publish ?
+		    "this endpoint publishes flows and so does yours (one side must subscribe)" :
+		    "this endpoint subscribes to flows and so does yours (one side must publish)");
+		return;
+	}
+	if (m->u[MI_proto_min] > MSG_VERSION || m->u[MI_proto_max] < MSG_VERSION) {
+		refuse(s, E_UNSUP, "no protocol version in common, this side speaks version 1");
+		return;
+	}
+	if (e->n_sessions > e->max_peers) {
+		refuse(s, E_LIMIT, "too many peers (raise max_peers)");
+		return;
+	}
+	struct session *old = same_identity(s);
+	if (old == NULL) {
+		accept_session(s);
+	} else if (old->challenger != NULL) {
+		refuse(s, E_BUSY, "node id in use by another connection");
+	} else {
+		old->challenger = s;
+		old->verdict_us = now + TAKEOVER_US;
+		s->is_challenger = true;
+		end_due(e, old->verdict_us);
+		ping(old);
+	}
+}
+
+static void
+on_welcome(struct session *s, const struct msg *m)
+{
+	struct link_end *e = s->end;
+	uint64_t role = e->is_publish ? MSG_ROLE_SUBSCRIBE : MSG_ROLE_PUBLISH;
+	if (m->u[MI_role] != role || m->from == 0 || m->u[MI_protocol] != MSG_VERSION) {
+		counter_add(&e->counters, C_msg_bad, 1);
+		sock_down(e, true, "the other side does not fit: wrong role or protocol version");
+		return;
+	}
+	s->peer = m->from;
+	get_identity(s, m);
+	msg_copy(m, MI_seen, s->our_seen, sizeof(s->our_seen));
+	e->dial.state = DIAL_UP;
+	e->dial.backoff_us = 0;
+	e->dial.cause[0] = '\0';
+	up(s);
+}
+
+static void
+on_ping(struct session *s, const struct msg *m)
+{
+	struct msg r = MSG(M_PONG, s->me, s->peer);
+	int64_t now = clock_real_us();
+	if (msg_has(m, MI_age))
+		s->peer_age_us = m->u[MI_age];
+	msg_num(&r, MI_echo_time, m->u[MI_time]);
+	msg_num(&r, MI_echo_mono, m->u[MI_mono]);
+	msg_num(&r, MI_recv, (uint64_t)now);
+	msg_num(&r, MI_time, (uint64_t)now);
+	if (s->end->is_publish)
+		msg_num(&r, MI_age, publish_age(s, s->end->link->now_us));
+	session_send(s, &r);
+}
+
+/* Clock offset from the sample with the shortest way of the last eight. */
+static void
+on_pong(struct session *s, const struct msg *m)
+{
+	uint64_t mono = clock_mono_us();
+	uint64_t held = m->u[MI_time] - m->u[MI_recv];
+	if (m->u[MI_echo_mono] > mono || held > mono - m->u[MI_echo_mono]) {
+		counter_add(&s->end->counters, C_msg_bad, 1);
+		return;
+	}
+	if (msg_has(m, MI_age))
+		s->peer_age_us = m->u[MI_age];
+	s->rtt_us = mono - m->u[MI_echo_mono] - held;
+	if (s->rtt_best_us != 0 && s->rtt_us > s->rtt_best_us && ++s->rtt_age < 8)
+		return;
+	s->rtt_best_us = s->rtt_us > 0 ? s->rtt_us : 1;
+	s->rtt_age = 0;
+	uint64_t there = m->u[MI_recv] - m->u[MI_echo_time];
+	uint64_t back = m->u[MI_time] - (uint64_t)clock_real_us();
+	s->offset_us = (int64_t)(there + back) / 2;
+}
+
+/* A message that fits no session: the sender starts again with HELLO. */
+static void
+stale(struct link_end *e, zmq_msg_t *rid, const struct msg *m)
+{
+	struct buf *out = &e->link->out;
+	struct msg r = MSG(M_RESET, m->to, m->from);
+	counter_add(&e->counters, C_msg_stale, 1);
+	if (m->type == M_RESET)
+		return;
+	buf_reset(out);
+	msg_encode(&r, out);
+	if (rid != NULL && zmq_send(e->sock, zmq_msg_data(rid), zmq_msg_size(rid),
+	    ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0)
+		return;
+	if (zmq_send(e->sock, out->p, out->n, ZMQ_DONTWAIT) >= 0)
+		counter_add(&e->counters, C_msg_out, 1);
+}
+
+static void
+on_reset(struct session *s, uint64_t now)
+{
+	struct link_end *e = s->end;
+	bool soon = now - s->born_us < 1000000;
+	if (e->is_bind) {
+		session_drop(s, "the peer does not know this session");
+	} else if (soon) {
+		sock_down(e, false, "the other side keeps forgetting the session");
+	} else {
+		session_drop(s, "the other side does not know this session");
+		session_hello(e);
+	}
+}
+
+/* Messages that come before, or end, a session at the connecting side. True: dealt with. */
+static bool
+early_message(struct session *s, const struct msg *m)
+{
+	struct link_end *e = s->end;
+	char text[160], quoted[sizeof(text)];
+	if (m->to != s->me || s->peer != 0)
+		return false;
+	if (m->type == M_WELCOME) {
+		on_welcome(s, m);
+		return true;
+	}
+	if (m->type != M_REFUSED)
+		return false;
+	msg_copy(m, MI_text, text, sizeof(text));
+	snprintf(quoted, sizeof(quoted), "%s", text);
+	counter_add(&e->counters, C_peer_refused, 1);
+	sock_down(e, true, "refused by the other side: %s", quoted);
+	return true;
+}
+
+static void
+common_message(struct session *s, const struct msg *m, zmq_msg_t *frame, uint64_t now)
+{
+	struct link_end *e = s->end;
+	char text[160];
+	if (m->type == M_PING) {
+		on_ping(s, m);
+	} else if (m->type == M_PONG) {
+		on_pong(s, m);
+	} else if (m->type == M_HOST) {
+		get_host(s, m);
+	} else if (m->type == M_BYE) {
+		msg_copy(m, MI_text, text, sizeof(text));
+		if (e->is_bind)
+			session_drop(s, text[0] != '\0' ? text : "said BYE");
+		else
+			sock_down(e, false, "the other side said goodbye: %s", text);
+	} else if (e->is_publish) {
+		publish_message(s, m, now);
+	} else {
+		subscribe_message(s, m, frame, now);
+	}
+}
+
+void
+session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now)
+{
+	struct msg m;
+	zmq_msg_t *rid = e->is_bind ? &parts[0] : NULL;
+	unsigned at = e->is_bind ? 1 : 0;
+	counter_add(&e->counters, C_msg_in, 1);
+	if (n <= at || n > at + 2 ||
+	    msg_decode(zmq_msg_data(&parts[at]), zmq_msg_size(&parts[at]), &m) != 0 ||
+	    (n == at + 2) != (m.type == M_BATCH)) {
+		counter_add(&e->counters, C_msg_bad, 1);
+		return;
+	}
+	struct session *s = rid != NULL ? session_find(e, zmq_msg_data(rid), zmq_msg_size(rid)) :
+					  e->sessions;
+	if (e->is_bind && m.type == M_HELLO) {
+		on_hello(e, s, rid, &parts[at], &m, now);
+		return;
+	}
+	if (!e->is_bind && s != NULL && early_message(s, &m))
+		return;
+	if (s == NULL || s->is_challenger || !s->up || m.to != s->me || m.from != s->peer) {
+		if (s != NULL && m.type == M_RESET && m.to == s->me)
+			on_reset(s, now);
+		else
+			stale(e, rid, &m);
+		return;
+	}
+	s->last_rx_us = now;
+	s->blocked = false;
+	if (s->challenger != NULL) {
+		struct session *c = s->challenger;
+		s->challenger = NULL;
+		refuse(c, E_BUSY, "node id in use by another connection");
+	}
+	if (m.type == M_RESET)
+		on_reset(s, now);
+	else
+		common_message(s, &m, n == at + 2 ? &parts[at + 1] : NULL, now);
+}
+
+uint64_t
+session_tick(struct session *s, uint64_t now)
+{
+	struct link_end *e = s->end;
+	uint64_t silent = s->last_rx_us + 4 * e->heartbeat_us;
+	if (s->challenger != NULL && now >= s->verdict_us) {
+		s->dead = true; /* the challenger comes up when this one is reaped */
+		return now;
+	}
+	if (s->is_challenger)
+		return NEVER;
+	if (!s->up) {
+		if (now < s->born_us + HELLO_US)
+			return s->born_us + HELLO_US;
+		sock_down(e, true, "connected, but no WELCOME: not a flowbus port");
+		return now;
+	}
+	if (now >= silent) {
+		s->dead = true;
+		return now;
+	}
+	if (now >= s->ping_due_us) {
+		ping(s);
+		s->ping_due_us = now + e->heartbeat_us;
+	}
+	uint64_t due = min_u64(s->ping_due_us, silent);
+	if (s->challenger != NULL)
+		due = min_u64(due, s->verdict_us);
+	return e->is_publish ? due : min_u64(due, subscribe_tick(s, now));
+}
