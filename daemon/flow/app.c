@@ -7,7 +7,7 @@
  * with both sides settled the flow is APP_DONE. The payload of a settled side is never touched.
  *
  * A message that goes on in the next segment is held at the end of the flow's text chain, up to
- * APP_TEXT_MAX bytes, and parsed again when it has grown; a gap, the other side's data, or the
+ * APP_TEXT_MAX bytes and APP_LOOKS_HELD segments, and parsed again when it has grown; a gap, the other side's data, or the
  * flow's end conclude it with what is there. Values learnt (struct value_head and bytes) take its
  * place. */
 #include "flow/app_priv.h"
@@ -67,7 +67,8 @@ app_decide(struct app_look *l, uint16_t name, uint8_t by)
 	st->name = name;
 	st->by = by;
 	if ((st->stage & APP_S_NUMBERED) == 0)
-		counter_add(l->c, by == APP_BY_NATIVE ? C_app_native : C_app_ndpi, 1);
+		counter_add(l->c, by == APP_BY_NATIVE ? C_app_native : by == APP_BY_NDPI ? C_app_ndpi
+		    : C_app_port, 1);
 	st->stage |= APP_S_NUMBERED;
 	if (by == APP_BY_NATIVE && st->ndpi != 0)
 		app_ndpi_drop(l->e, st);
@@ -185,8 +186,10 @@ hold(struct app_look *l, const struct wire_pkt *pkt)
 	struct app_state *st = l->st;
 	uint32_t base = app_text_len(t, st->text);
 
-	if (!app_text_add(t, &st->text, pkt->payload, pkt->payload_len)) {
-		counter_add(l->c, C_app_text_full, 1);
+	bool fits = pkt->payload_len < APP_TEXT_MAX - base;
+	if (!fits || !app_text_add(t, &st->text, pkt->payload, pkt->payload_len)) {
+		if (fits)
+			counter_add(l->c, C_app_text_full, 1);
 		l->last = true;
 		return parse_stream(l, pkt->payload, pkt->payload_len);
 	}
@@ -248,7 +251,8 @@ grow_held(struct app_look *l, const struct wire_pkt *pkt)
 	}
 	held.seq += (uint32_t)n;
 	app_text_set_held(t, l->st->text, held);
-	l->last = n == room || (pkt->flags & WIRE_TRUNCATED) != 0;
+	l->last = n == room || (pkt->flags & WIRE_TRUNCATED) != 0 ||
+	    l->st->seen[l->reverse] >= APP_LOOKS_HELD;
 	parse_held(l);
 }
 

@@ -162,6 +162,8 @@ guess_by_port(void **state)
 	app_finish(e, &st, 6, 40000, 3306, &c);
 	assert_string_equal(app_name(e, st.name), "mysql");
 	assert_int_equal(st.by, APP_BY_PORT);
+	assert_int_equal(counter_get(&c, C_app_port), 1);
+	assert_int_equal(counter_get(&c, C_app_ndpi), 0);
 	app_release(e, &st);
 	app_finish(e, &st, 6, 40000, 47113, &c);
 	assert_int_equal(st.name, APP_UNKNOWN);
