@@ -7,9 +7,9 @@
  * with both sides settled the flow is APP_DONE. The payload of a settled side is never touched.
  *
  * A message that goes on in the next segment is held at the end of the flow's text chain, up to
- * APP_TEXT_MAX bytes and APP_LOOKS_HELD segments, and parsed again when it has grown; a gap, the other side's data, or the
- * flow's end conclude it with what is there. Values learnt (struct value_head and bytes) take its
- * place. */
+ * APP_TEXT_MAX bytes and APP_LOOKS_HELD segments, and parsed again when it has grown; a gap, the
+ * other side's data, or the flow's end conclude it with what is there. Values learnt (struct
+ * value_head and bytes) take its place. */
 #include "flow/app_priv.h"
 
 #include <stdlib.h>
@@ -64,11 +64,15 @@ app_decide(struct app_look *l, uint16_t name, uint8_t by)
 	struct app_state *st = l->st;
 	if (st->by == APP_BY_NATIVE || name == APP_UNKNOWN)
 		return;
+	static const enum counter count[] = {
+		[APP_BY_NATIVE] = C_app_native,
+		[APP_BY_NDPI] = C_app_ndpi,
+		[APP_BY_PORT] = C_app_port,
+	};
 	st->name = name;
 	st->by = by;
 	if ((st->stage & APP_S_NUMBERED) == 0)
-		counter_add(l->c, by == APP_BY_NATIVE ? C_app_native : by == APP_BY_NDPI ? C_app_ndpi
-		    : C_app_port, 1);
+		counter_add(l->c, count[by], 1);
 	st->stage |= APP_S_NUMBERED;
 	if (by == APP_BY_NATIVE && st->ndpi != 0)
 		app_ndpi_drop(l->e, st);
@@ -335,7 +339,7 @@ app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt *pkt,
 	}
 	if (e->ndpi.module != NULL) {
 		/* Behind the native decoders nDPI gets what they could not place and what follows,
-		 * but only packets with payload: names came out the same, the budget lasts longer. */
+		 * but only packets with payload: names came out the same, the budget lasts. */
 		if (!e->native || looked)
 			app_ndpi_look(&l, pkt, ts_us);
 	} else if (!e->native || (st->stage & APP_S_NOT_NATIVE) != 0) {

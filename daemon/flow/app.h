@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow/app.h - which application a flow carries: native decoders first, nDPI for the rest.
  *
- * The application is the protocol: where nDPI says "TLS.Google" it is tls, as the native path has it.
+ * The application is the protocol: where nDPI says "TLS.Google" it is tls, as natively.
  * The native decoders (TLS, HTTP, DNS, SSH) look at the first payload bytes of a flow and need no
  * state beyond struct app_state in the flow entry. When they have decided, or given up after their
  * budget, no payload is looked at again. Names are nDPI's in lower case, so both paths agree.

@@ -53,7 +53,7 @@ enum {
 	APP_TEXT_MAX = 8192,       /* bytes a flow's text or unfinished message can have */
 	APP_LOOKS = 4,             /* payload packets of a side that a decided flow waits for */
 	APP_LOOKS_OPEN = 2,        /* and an undecided one */
-	APP_LOOKS_HELD = 48,       /* segments a message may come in: each is a parse of all so far */
+	APP_LOOKS_HELD = 48,       /* segments a message may come in, each a parse of all so far */
 	APP_LOOKS_SILENT = 64,     /* payload packets of one side while the other says nothing */
 };
 

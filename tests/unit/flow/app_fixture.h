@@ -28,7 +28,8 @@ int app_setup(void **state);
 int app_teardown(void **state);
 
 /* A payload in an allocation of its exact size, so that ASan sees a byte too many being read. */
-void look_at(struct fixture *f, bool reverse, uint32_t seq, const void *p, size_t n, uint16_t flags);
+void look_at(struct fixture *f, bool reverse, uint32_t seq, const void *p, size_t n,
+    uint16_t flags);
 /* The next bytes of a side. */
 void say(struct fixture *f, bool reverse, const void *p, size_t n);
 void client(struct fixture *f, const char *s);

@@ -40,7 +40,8 @@ http_forms(void **state)
 		{"CONNECT h:443 HTTP/1.1\r\n\r\n", "http_connect", "CONNECT", "h:443", "h:443"},
 		{"GET http://u:p@h:80/x HTTP/1.1\r\n\r\n", "http_proxy", "GET", "http://u:p@h:80/x",
 		    "h:80"},
-		{"GET http://h/ HTTP/1.1\r\nHost: i\r\n\r\n", "http_proxy", "GET", "http://h/", "i"},
+		{"GET http://h/ HTTP/1.1\r\nHost: i\r\n\r\n", "http_proxy", "GET", "http://h/",
+		    "i"},
 		{"PROPFIND /a b HTTP/1.1\nHost: h\n\n", "http", "PROPFIND", "/a b", "h"},
 		{"GET /x\r\n\r\n", NULL, NULL, NULL, NULL},
 		{"GETS / HTTP/1.1\r\n\r\n", NULL, NULL, NULL, NULL},
@@ -85,7 +86,7 @@ http_in_pieces(void **state)
 	/* in small pieces, and byte by byte until that is given up */
 	for (size_t step = 4; step > 0; step = step == 4 ? 1 : 0) {
 		for (size_t i = 0; i < sizeof(req) - 1; i += step)
-			say(f, false, req + i, sizeof(req) - 1 - i < step ? sizeof(req) - 1 - i : step);
+			say(f, false, req + i, i + step < sizeof(req) ? step : sizeof(req) - 1 - i);
 		end(f);
 		expect_text(f, F_http_url, "/form");
 		expect_text(f, F_http_host, step == 4 ? "h.example" : NULL);
