@@ -41,7 +41,7 @@ enum token_type {
  * has a colon: numbers, times, addresses. Its type is only known where it is used. */
 struct token {
 	uint8_t type; /* enum token_type */
-	uint32_t off, len; /* in the source; strings without their quotes */
+	uint32_t off, len; /* in the source; strings with their quotes */
 };
 
 struct parser {
@@ -60,7 +60,8 @@ int parse_fail(struct parser *p, size_t off, int code, const char *fmt, ...)
 static inline struct strv
 token_text(const struct parser *p, const struct token *t)
 {
-	return (struct strv){p->src.p + t->off, t->len};
+	unsigned quote = t->type == T_STRING;
+	return (struct strv){p->src.p + t->off + quote, t->len - 2 * quote};
 }
 /** The token as people see it, quoted and printable, into @out; returns @out. */
 char *token_show(const struct parser *p, const struct token *t, char *out, size_t size);
@@ -127,6 +128,8 @@ node_is_value(const struct node *n)
 struct node *parse_filter(struct parser *p);
 /** A fresh node at the current token, or NULL (too many, no memory). */
 struct node *node_new(struct parser *p, enum node_kind kind);
+/** Complain about a value where a condition has to be. */
+void fail_no_test(struct parser *p, const struct node *n);
 /** Sum of products; what stands in parentheses may also be a condition. */
 struct node *parse_sum(struct parser *p);
 struct node *parse_or(struct parser *p);

@@ -164,7 +164,7 @@ lex_string(struct parser *p, size_t i, struct token *t)
 		parse_fail(p, from - 1, E_SYNTAX, "text is not closed: %c is missing at its end", quote);
 		return s.n;
 	}
-	*t = (struct token){T_STRING, (uint32_t)from, (uint32_t)(i - from)};
+	*t = (struct token){T_STRING, (uint32_t)from - 1, (uint32_t)(i - from) + 2};
 	return i + 1;
 }
 

@@ -42,8 +42,7 @@ parse_enter(struct parser *p)
 	return true;
 }
 
-/* A value where a condition has to be. */
-static void
+void
 fail_no_test(struct parser *p, const struct node *n)
 {
 	const char *name = n->kind == N_FIELD ? field_info[n->f].name : "this value";
@@ -333,6 +332,7 @@ parse_unary(struct parser *p)
 	}
 	if (kid->kind == N_NUM) {
 		kid->num.neg = !kid->num.neg && kid->num.m != 0;
+		kid->off = n->off;
 		return kid;
 	}
 	n->kid = kid;

@@ -431,6 +431,11 @@ parse_relation(struct parser *p, struct node *left)
 	bool lone = left->kind == N_FIELD, relop = at->type >= T_EQ && at->type <= T_GE;
 	enum field g;
 	struct target t = {left->f, F_NONE, lone ? field_info[left->f].name : "", false, false};
+	if (lone && (at->type == T_END || at->type == T_RPAREN || at->type == T_AND ||
+	    at->type == T_OR)) {
+		fail_no_test(p, left);
+		return NULL;
+	}
 	if (lone && !(relop && field_is_number(left->f))) {
 		p->nodes--; /* the field becomes part of the test */
 		return parse_target_test(p, &t);
