@@ -11,6 +11,7 @@ enum {
 	PIECE_SAME = 2000, /* a block of its own between alike ones, at both sides */
 	ZLIB_LEVEL = 1,
 	ZSTD_LEVEL = 1,
+	ZSTD_MATCH = 7,    /* shorter matches in columns are chance, and literals cost less */
 };
 
 void
@@ -55,7 +56,8 @@ pack_zstd(struct frame_work *w, int level, struct buf *out)
 	if (to == NULL)
 		return out->err;
 	ZSTD_CCtx_reset(w->zc, ZSTD_reset_session_only);
-	ZSTD_CCtx_setParameter(w->zc, ZSTD_c_compressionLevel, level);
+	ZSTD_CCtx_setParameter(w->zc, ZSTD_c_compressionLevel, level == 0 ? ZSTD_LEVEL : level);
+	ZSTD_CCtx_setParameter(w->zc, ZSTD_c_minMatch, level == 0 ? ZSTD_MATCH : 0);
 	ZSTD_CCtx_setPledgedSrcSize(w->zc, w->body.n);
 	ZSTD_outBuffer o = {to, room, 0};
 	uint32_t at = 0;
@@ -115,7 +117,7 @@ frame_pack(struct frame_work *w, enum frame_codec codec, int level, struct buf *
 	case FRAME_ZLIB:
 		return pack_zlib(w, level == 0 ? ZLIB_LEVEL : level, out);
 	case FRAME_ZSTD:
-		return pack_zstd(w, level == 0 ? ZSTD_LEVEL : level, out);
+		return pack_zstd(w, level, out);
 	case FRAME_NONE:
 	case FRAME_CODECS:
 	default:

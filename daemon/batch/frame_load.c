@@ -54,12 +54,20 @@ frame_contexts(struct frame_work *w, const struct rows *rows, const struct refs 
     unsigned bits)
 {
 	uint64_t *h = w->sorted;
-	memset(h, 0, rows->n * sizeof(*h));
+	if (bits == 0 || refs->n == 0) {
+		memset(w->context, 0, rows->n * sizeof(w->context[0]));
+		return;
+	}
 	for (uint32_t k = 0; k < refs->n; k++) {
-		frame_load_ref(rows->b, (enum field)refs->field[k], w->aux);
+		enum field f = (enum field)refs->field[k];
+		const uint64_t *v = w->aux;
+		if (field_width(f) == 8)
+			v = rows->b->col[f].data;
+		else
+			frame_load_ref(rows->b, f, w->aux);
 		for (uint32_t i = 0; i < rows->n; i++)
-			h[i] = (h[i] ^ w->aux[i]) * FRAME_MUL;
+			h[i] = ((k > 0 ? h[i] : 0) ^ v[i]) * FRAME_MUL;
 	}
 	for (uint32_t i = 0; i < rows->n; i++)
-		w->context[i] = bits > 0 ? (uint32_t)(h[i] >> (64 - bits)) : 0;
+		w->context[i] = (uint32_t)(h[i] >> (64 - bits));
 }

@@ -2,12 +2,12 @@
  * batch/frame_seq.c - encoder of sequences of numbers.
  *
  * The look at the data is cheap: minimum and maximum of all numbers, the entropy of magnitudes,
- * differences and bytes of at most 256 of them (four runs, so that neighbours are seen). Only
+ * differences and bytes of at most 128 of them (two runs, so that neighbours are seen). Only
  * dictionaries and caches are tried in full, and given up early. Costs are counted in bits. */
 #include "batch/frame_priv.h"
 
 enum {
-	SAMPLE = 256,
+	SAMPLE = 128,
 	RUN = 64,
 	SHORT = 16,       /* sequences this short are written plain */
 	CLASSES = 256,
@@ -97,18 +97,29 @@ frame_seq_guess(const struct frame_work *w, const uint64_t *v, uint32_t n)
 	return a < b ? a : b;
 }
 
+/* Two at a time, so that the comparisons of one do not wait for those of the other. */
+static void
+range_of(const uint64_t *v, uint32_t n, uint64_t *min_out, uint64_t *max_out)
+{
+	uint64_t min = v[0], max = v[0], min2 = v[0], max2 = v[0];
+	uint32_t i = n & 1;
+	for (; i < n; i += 2) {
+		uint64_t x = v[i], y = v[i + 1];
+		min = x < min ? x : min;
+		max = x > max ? x : max;
+		min2 = y < min2 ? y : min2;
+		max2 = y > max2 ? y : max2;
+	}
+	*min_out = min < min2 ? min : min2;
+	*max_out = max > max2 ? max : max2;
+}
+
 static void
 look_at(const struct frame_work *w, const uint64_t *v, uint32_t n, struct look *l)
 {
 	uint64_t some[SAMPLE], diff[SAMPLE];
 	uint32_t n_diff, k, seen;
-	uint64_t min = v[0], max = v[0];
-	for (uint32_t i = 1; i < n; i++) {
-		min = v[i] < min ? v[i] : min;
-		max = v[i] > max ? v[i] : max;
-	}
-	l->min = min;
-	l->max = max;
+	range_of(v, n, &l->min, &l->max);
 	l->width = bit_width(l->max - l->min);
 	l->packed = (float)l->width * (float)n + 72;
 	l->n_plane = (bit_width(l->min ^ l->max) + 7) / 8;
