@@ -225,12 +225,21 @@ burst_end(struct flow_meter *m)
 	counter_set(&m->counters, C_flow_active, m->active_flows);
 }
 
+/* Will the next packet touch the cold part: handshake or application not over, or first answer? */
+static inline bool
+flow_wants_cold(const struct flow *f)
+{
+	unsigned state = (f->flags & FLOW_HS_MASK) >> FLOW_HS_SHIFT;
+	return state == HS_SYN || state == HS_SYNACK || (f->flags & FLOW_APP_OPEN) != 0;
+}
+
 /* Decode, hash, and fetch first the index, then the entries of all packets of the burst. */
 static void
 burst_look(struct flow_meter *m, int linktype, const struct flow_frame *f, unsigned n,
     struct wire_pkt *pkt, struct meter_look *look)
 {
-	unsigned fresh = 0;
+	uint32_t known[FLOW_BURST];
+	unsigned fresh = 0, n_known = 0;
 	for (unsigned k = 0; k < n; k++) {
 		struct meter_look *l = &look[k];
 		l->status = wire_packet_decode(linktype, f[k].data, f[k].caplen, f[k].wirelen, &pkt[k]);
@@ -250,9 +259,14 @@ burst_look(struct flow_meter *m, int linktype, const struct flow_frame *f, unsig
 			if (i == FLOW_NONE)
 				continue;
 			flow_cold_prefetch(&m->table, i);
+		} else {
+			known[n_known++] = i;
 		}
 		flow_table_prefetch(&m->table, i);
 	}
+	for (unsigned k = 0; k < n_known; k++)
+		if (flow_wants_cold(&m->table.hot[known[k]]))
+			flow_cold_prefetch(&m->table, known[k]);
 }
 
 static void

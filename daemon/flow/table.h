@@ -145,17 +145,19 @@ flow_table_upcoming(const struct flow_table *t, uint32_t n)
 static inline bool
 flow_key_make(struct flow_key *k, const struct wire_pkt *p, uint16_t vlan)
 {
-	uint64_t s[2], d[2], sport = p->sport, dport = p->dport;
-	memcpy(s, p->src.b, 16);
-	memcpy(d, p->dst.b, 16);
-	bool swap = s[1] != d[1] ? s[1] > d[1] : s[0] != d[0] ? s[0] > d[0] : sport > dport;
+	uint64_t s0, s1, d0, d1, sport = p->sport, dport = p->dport;
+	memcpy(&s0, p->src.b, 8);
+	memcpy(&s1, p->src.b + 8, 8);
+	memcpy(&d0, p->dst.b, 8);
+	memcpy(&d1, p->dst.b + 8, 8);
+	bool swap = s1 != d1 ? s1 > d1 : s0 != d0 ? s0 > d0 : sport > dport;
 	/* no branch: which endpoint is lower is a coin toss */
 	uint64_t m = -(uint64_t)swap;
-	uint64_t x0 = (s[0] ^ d[0]) & m, x1 = (s[1] ^ d[1]) & m, xp = (sport ^ dport) & m;
-	k->w[0] = s[0] ^ x0;
-	k->w[1] = s[1] ^ x1;
-	k->w[2] = d[0] ^ x0;
-	k->w[3] = d[1] ^ x1;
+	uint64_t x0 = (s0 ^ d0) & m, x1 = (s1 ^ d1) & m, xp = (sport ^ dport) & m;
+	k->w[0] = s0 ^ x0;
+	k->w[1] = s1 ^ x1;
+	k->w[2] = d0 ^ x0;
+	k->w[3] = d1 ^ x1;
 	k->w[4] = (sport ^ xp) | (dport ^ xp) << 16 | (uint64_t)p->proto << 32 |
 	    (uint64_t)p->ip_version << 40 | (uint64_t)vlan << 48;
 	return swap;
