@@ -8,7 +8,7 @@
 
 enum {
 	PIECE_MIN = 300,   /* a block of another kind pays from about here */
-	PIECE_SAME = 2000, /* a block of its own between alike ones, at both sides */
+	PIECE_SAME = 1000, /* a block of its own between alike ones, at both sides */
 	ZLIB_LEVEL = 1,
 	ZSTD_LEVEL = 1,
 	ZSTD_MATCH = 7,    /* shorter matches in columns are chance, and literals cost less */

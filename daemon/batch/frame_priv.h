@@ -55,7 +55,7 @@ enum {
 #define FRAME_MUL UINT64_C(0x9e3779b97f4a7c15)
 
 /* A stretch of the body whose bytes are alike; compression blocks end between unlike ones. */
-enum piece_kind { PIECE_SYMBOLS, PIECE_NOISE };
+enum piece_kind { PIECE_SYMBOLS, PIECE_CLASSES, PIECE_NOISE };
 
 struct piece {
 	uint32_t at;

@@ -2,12 +2,12 @@
  * batch/frame_seq.c - encoder of sequences of numbers.
  *
  * The look at the data is cheap: minimum and maximum of all numbers, the entropy of magnitudes,
- * differences and bytes of at most 128 of them (two runs, so that neighbours are seen). Only
+ * differences and bytes of at most 256 of them (four runs, so that neighbours are seen). Only
  * dictionaries and caches are tried in full, and given up early. Costs are counted in bits. */
 #include "batch/frame_priv.h"
 
 enum {
-	SAMPLE = 128,
+	SAMPLE = 256,
 	RUN = 64,
 	SHORT = 16,       /* sequences this short are written plain */
 	CLASSES = 256,
@@ -216,7 +216,7 @@ put_magnitude(struct frame_work *w, const uint64_t *v, uint32_t n)
 	uint8_t *class = buf_room(&w->body, (size_t)n * 9 + 8);
 	if (class == NULL)
 		return;
-	frame_piece(w, PIECE_SYMBOLS);
+	frame_piece(w, PIECE_CLASSES);
 	uint8_t *to = class + n;
 	uint64_t acc = 0;
 	uint32_t have = 0;
