@@ -75,7 +75,7 @@ judge_host(struct address *a)
 {
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM}, *ai;
 	if (strcmp(a->host, "*") == 0) {
-		a->bind = a->v6 = true;
+		a->bind = a->v6 = a->wildcard = true;
 		return;
 	}
 	if (getaddrinfo(a->host, NULL, &hints, &ai) != 0) {
@@ -87,12 +87,13 @@ judge_host(struct address *a)
 	if (ai->ai_family == AF_INET) {
 		const struct sockaddr_in *in = (const void *)ai->ai_addr;
 		a->loopback = ntohl(in->sin_addr.s_addr) >> 24 == 127;
-		a->bind = a->loopback || in->sin_addr.s_addr == 0 || is_local(ai->ai_addr);
+		a->wildcard = in->sin_addr.s_addr == 0;
+		a->bind = a->loopback || a->wildcard || is_local(ai->ai_addr);
 	} else {
 		const struct sockaddr_in6 *in = (const void *)ai->ai_addr;
 		a->loopback = IN6_IS_ADDR_LOOPBACK(&in->sin6_addr);
-		a->bind = a->loopback || IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr) ||
-		    is_local(ai->ai_addr);
+		a->wildcard = IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr);
+		a->bind = a->loopback || a->wildcard || is_local(ai->ai_addr);
 	}
 	freeaddrinfo(ai);
 }
@@ -155,6 +156,7 @@ address_parse(const char *text, struct address *a, struct err *err)
 	} else {
 		return err_set(err, E_SYNTAX, "address %s: not understood %s", text, usage);
 	}
+	a->stated = side != 0;
 	if (side != 0)
 		a->bind = side > 0;
 	if (!a->bind && (strcmp(a->host, "*") == 0 || s.p[s.n - 1] == '*'))

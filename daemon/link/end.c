@@ -186,6 +186,10 @@ link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_
 	if (e->retry_max_us < e->retry_min_us)
 		e->retry_max_us = e->retry_min_us;
 	int rc = address_parse(conf->address, &e->addr, err);
+	/* A collector that names an address of this host means a probe there: it connects. Only a
+	 * wildcard (or ?bind) says that it waits for probes. */
+	if (!e->is_publish && !e->addr.stated && !e->addr.wildcard)
+		e->addr.bind = false;
 	e->is_bind = e->addr.bind;
 	if (rc != 0)
 		err_prefix(err, "%s", e->name);

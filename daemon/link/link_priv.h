@@ -234,6 +234,8 @@ struct greet {
 
 struct address {
 	bool bind, ipc, loopback, is_name, v6;
+	bool wildcard; /* * or the unspecified address */
+	bool stated;   /* ?bind, ?connect or a trailing c decided `bind` */
 	char endpoint[256]; /* for libzmq */
 	char host[200];
 };
