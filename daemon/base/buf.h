@@ -41,8 +41,10 @@ uint8_t *buf_room(struct buf *b, size_t n);
 static inline void
 buf_put(struct buf *b, const void *p, size_t n)
 {
+	if (n == 0) /* NULL + 0 is not defined either */
+		return;
 	uint8_t *to = n <= b->cap - b->n ? b->p + b->n : buf_room(b, n);
-	if (to != NULL && n != 0 && b->err == 0) {
+	if (to != NULL && b->err == 0) {
 		memcpy(to, p, n);
 		b->n += n;
 	}
