@@ -199,7 +199,10 @@ static void
 take(struct app_look *l, const struct ndpi_flow_struct *f, ndpi_protocol p)
 {
 	uint16_t proto = ndpi_get_lower_proto(p);
-	bool by_port = f->confidence == NDPI_CONFIDENCE_MATCH_BY_PORT;
+	/* what nDPI knows by address is the service, then its master is the port's */
+	bool by_port = f->confidence == NDPI_CONFIDENCE_MATCH_BY_PORT ||
+	    (f->confidence == NDPI_CONFIDENCE_MATCH_BY_IP &&
+	    p.master_protocol != NDPI_PROTOCOL_UNKNOWN);
 
 	app_decide(l, name_of(&l->e->ndpi, proto), by_port ? APP_BY_PORT : APP_BY_NDPI);
 	keep_text(l, f, proto);
