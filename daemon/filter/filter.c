@@ -41,6 +41,32 @@ arena_fini(struct arena *a)
 	a->used = a->cap = 0;
 }
 
+/* Segments between two stars that have a ? are searched through a table of 2 KiB each. */
+static int
+check_pattern(struct parser *p, const struct node *n, struct strv s)
+{
+	size_t width = 0, any = 0;
+	bool star = false;
+	for (size_t k = 0; k < s.n; k++, width++) {
+		if (s.p[k] == '\\') {
+			k++;
+		} else if (s.p[k] == '?') {
+			any++;
+		} else if (s.p[k] == '*') {
+			if (star && any > 0 && width > FILTER_ANY_SEG_MAX)
+				return parse_fail(p, n->off, E_LIMIT, "more than %d characters between "
+				    "two * with a ? among them", FILTER_ANY_SEG_MAX);
+			if (star && any > 0 && ++p->any_segs > FILTER_ANY_SEGS)
+				return parse_fail(p, n->off, E_LIMIT, "a ? between two * more than %d "
+				    "times", FILTER_ANY_SEGS);
+			star = true;
+			any = 0;
+			width = (size_t)-1; /* the star itself is not counted */
+		}
+	}
+	return 0;
+}
+
 /* Patterns cost per byte of text; how many there may be and how wide bounds that. */
 static int
 check_patterns(struct parser *p, const struct node *n)
@@ -48,21 +74,12 @@ check_patterns(struct parser *p, const struct node *n)
 	for (const struct node *k = n->kid; k != NULL; k = k->next)
 		if (check_patterns(p, k) != 0)
 			return p->rc;
-	if (n->kind != N_TEXT || n->op < TEXT_LIKE)
-		return 0;
-	for (uint32_t i = 0; i < n->n; i++) {
+	for (uint32_t i = 0; n->kind == N_TEXT && n->op >= TEXT_LIKE && i < n->n; i++) {
 		if (++p->globs > FILTER_GLOBS_MAX)
 			return parse_fail(p, n->off, E_LIMIT, "more than %d patterns; exact texts in "
 			    "'in (...)' are not limited so", FILTER_GLOBS_MAX);
-		struct strv s = n->texts[i];
-		for (size_t k = 0, width = 0, any = 0; k < s.n; k++) {
-			any += s.p[k] == '?';
-			width = s.p[k] == '*' ? 0 : width + 1;
-			any = width == 0 ? 0 : any;
-			if (any > 0 && width > FILTER_ANY_SEG_MAX)
-				return parse_fail(p, n->off, E_LIMIT, "more than %d characters between "
-				    "* with a ? among them", FILTER_ANY_SEG_MAX);
-		}
+		if (check_pattern(p, n, n->texts[i]) != 0)
+			return p->rc;
 	}
 	return 0;
 }

@@ -13,6 +13,7 @@
 enum {
 	FILTER_GLOBS_MAX = 64,    /* patterns with a * or ? in one filter */
 	FILTER_ANY_SEG_MAX = 64,  /* characters between two * when there is a ? among them */
+	FILTER_ANY_SEGS = 64,     /* how often that may be in one filter */
 };
 
 /* ---- memory of one compilation ---- */
@@ -49,7 +50,7 @@ struct parser {
 	struct err *err;
 	struct arena *arena;
 	struct token *tok; /* the current one; the array ends with T_END */
-	unsigned depth, nodes, items, globs;
+	unsigned depth, nodes, items, globs, any_segs;
 	int rc; /* the first failure; everything returns NULL after it */
 };
 
