@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "fixture.h"
+#include "filter/program.h"
 #include "model.h"
 
 static bool
@@ -222,10 +223,25 @@ test_model_large(void **state)
 	batch_pool_free(&pool);
 }
 
+/* The kernels for any CPU, where others would be chosen. */
+static void
+test_model_base(void **state)
+{
+	struct batch_pool *pool = batch_pool_new(1);
+	struct filter_work *w = filter_work_new();
+	uint64_t seed = 1;
+	(void)state;
+	w->k = &kernels_base;
+	for (int i = 0; i < 30; i++)
+		round_of(pool, w, &seed, i % 2 ? 129 : 64, 60);
+	filter_work_free(&w);
+	batch_pool_free(&pool);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_model),
-	    cmocka_unit_test(test_model_large)};
+	    cmocka_unit_test(test_model_large), cmocka_unit_test(test_model_base)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -196,6 +196,22 @@ test_limits(void **state)
 	assert_int_equal(code_of_many("app like \"", "*a?b", "", "*\"", 65), -E_LIMIT);
 	assert_int_equal(code_of_many("tcp", " ", "", "", 4093), 0);
 	assert_int_equal(code_of_many("tcp", " ", "", "", 4094), -E_LIMIT);
+	/* the deepest mix of and, or, not that the limits allow still runs */
+	for (int i = 0; i < 31; i++)
+		buf_printf(&b, "bytes = %d or packets = %d and (", i, i);
+	buf_str(&b, "not tcp");
+	for (int i = 0; i < 31; i++)
+		buf_str(&b, ")");
+	assert_int_equal(code_of(&b), 0);
+	buf_reset(&b);
+	for (int i = 0; i < 32; i++)
+		buf_str(&b, "1 + bytes * (");
+	buf_str(&b, "2 - packets");
+	for (int i = 0; i < 32; i++)
+		buf_str(&b, ")");
+	buf_str(&b, " > 1");
+	assert_int_equal(code_of(&b), 0);
+	buf_reset(&b);
 	/* 65 different patterns, and a text that only its canonical form makes too long */
 	buf_str(&b, "app like (\"x*\"");
 	for (int i = 0; i < 64; i++)
