@@ -75,7 +75,7 @@ int client_status(int code);
 struct render;
 struct render *render_text_new(const struct ctl_command *cmd, bool color, FILE *out);
 void render_text_row(void *self, json_t *row);
-void render_text_end(struct render **r);
+void render_text_end(struct render **r, bool failed);
 
 struct render_json;
 struct render_json *render_json_new(const struct ctl_command *cmd, FILE *out);
@@ -91,7 +91,7 @@ void format_value(struct buf *out, const json_t *v, enum format f);
 /** Characters, not bytes. */
 size_t format_width(struct strv s);
 /** Text from the daemon or the network without anything a terminal would act on. */
-void format_safe(struct buf *out, struct strv s, bool keep_newlines);
+void format_safe(struct buf *out, struct strv s, bool keep_layout);
 
 /* key.c, complete.c: commands that run here */
 int key_command(char *const *words, unsigned n);

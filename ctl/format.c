@@ -6,14 +6,14 @@
 #include "flowctl.h"
 
 void
-format_safe(struct buf *out, struct strv s, bool keep_newlines)
+format_safe(struct buf *out, struct strv s, bool keep_layout)
 {
 	for (size_t i = 0; i < s.n;) {
 		const uint8_t *p = (const uint8_t *)s.p + i;
 		int n = utf8_len(p, s.n - i);
 		bool control = *p < 0x20 || *p == 0x7f || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
-		if (*p == '\n' && keep_newlines)
-			buf_u8(out, '\n');
+		if ((*p == '\n' || *p == '\t') && keep_layout)
+			buf_u8(out, *p);
 		else if (n == 0)
 			buf_printf(out, "\\x%02x", *p);
 		else if (control)

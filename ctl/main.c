@@ -124,7 +124,7 @@ run(const struct ask *a, const struct ctl_command *cmd, char **args, unsigned n)
 	if (a->json)
 		render_json_end(&json, final);
 	else
-		render_text_end(&text);
+		render_text_end(&text, status != EXIT_OK);
 	bool quiet = cmd->shape != SHAPE_OBJECT || a->json || strcmp(said, "done") == 0;
 	if (status != EXIT_OK)
 		fail(status, said != NULL ? said : "no reason given");

@@ -30,7 +30,7 @@ render_json_row(void *self, json_t *row)
 		json_array_append(r->rows, row);
 		return;
 	}
-	json_dumpf(row, r->out, JSON_COMPACT);
+	json_dumpf(row, r->out, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	fputc('\n', r->out);
 	fflush(r->out);
 }
@@ -45,7 +45,7 @@ render_json_end(struct render_json **rp, const json_t *final)
 		json_object_set(all, "rows", r->rows);
 		json_object_foreach(copy, key, v) if (strcmp(key, "id") != 0)
 		    json_object_set(all, key, v);
-		json_dumpf(all, r->out, JSON_COMPACT);
+		json_dumpf(all, r->out, JSON_COMPACT | JSON_REAL_PRECISION(15));
 		fputc('\n', r->out);
 		json_decref(copy);
 		json_decref(all);

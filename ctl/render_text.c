@@ -101,7 +101,7 @@ enum { COLUMNS_MAX = 48 };
 struct render {
 	const struct ctl_command *cmd;
 	FILE *out;
-	bool color, head_done;
+	bool color, head_done, failed;
 	const struct column *col[COLUMNS_MAX];
 	struct column made[COLUMNS_MAX]; /* for commands without rows in `columns` */
 	unsigned n_col;
@@ -225,8 +225,6 @@ table(struct render *r)
 {
 	size_t width[COLUMNS_MAX] = {0}, n_rows = json_array_size(r->rows);
 	struct buf b = buf_init(1 << 20);
-	if (n_rows == 0)
-		return;
 	if (r->n_col == 0)
 		make_columns(r);
 	for (unsigned c = 0; c < r->n_col; c++) {
@@ -332,18 +330,22 @@ render_text_row(void *self, json_t *row)
 		break;
 	case SHAPE_TABLE:
 	case SHAPE_NONE:
-		if (json_object_get(row, "options") != NULL)
-			object(r, row, 0); /* show endpoints NAME: all there is to know */
-		else
+		if (json_object_get(row, "options") == NULL) {
 			json_array_append(r->rows, row);
+			break;
+		}
+		object(r, row, 0); /* show endpoints NAME: all there is to know */
+		r->head_done = true;
 		break;
 	}
 }
 
 void
-render_text_end(struct render **rp)
+render_text_end(struct render **rp, bool failed)
 {
-	table(*rp);
+	(*rp)->failed = failed;
+	if ((*rp)->cmd->shape == SHAPE_TABLE && !(*rp)->failed && !(*rp)->head_done)
+		table(*rp);
 	json_decref((*rp)->rows);
 	free(*rp);
 	*rp = NULL;

@@ -121,6 +121,8 @@ guard_attach(const struct call *c, struct conf_endpoint *e, struct err *err)
 	snprintf(what, sizeof(what), "attaching %s", e->type);
 	if (is_output || is_file_type(e->type))
 		r = need_admin(c, err, what);
+	if (r == 0 && strncasecmp(e->address, "ipc:", 4) == 0)
+		r = need_admin(c, err, "an ipc address, which names a file,");
 	for (unsigned i = 0; r == 0 && i < e->n_options; i++)
 		r = guard_option(c, e->options[i].info, e->options[i].text, err);
 	if (r == 0 && is_file_type(e->type) && e->address[0] != '/' && strcmp(e->address, "-") != 0)

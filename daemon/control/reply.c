@@ -47,7 +47,7 @@ reply_row(struct client *cl, json_t *row)
 		return;
 	open_line(cl, id_of(cl));
 	buf_str(&cl->out, "\"row\":");
-	json_dump_callback(row, to_buf, &cl->out, JSON_COMPACT);
+	json_dump_callback(row, to_buf, &cl->out, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	buf_str(&cl->out, "}\n");
 	json_decref(row);
 }

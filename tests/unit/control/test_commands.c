@@ -212,6 +212,7 @@ test_guard(void **state)
 	    {"attach", "\"subscribe\",\"tcp://*:1\",\"name=d\",\"encryption=none\"", 4030, 1000},
 	    {"attach", "\"subscribe\",\"tcp://*:1\",\"name=d2\",\"encryption=NONE\"", 4030, 1000},
 	    {"attach", "\"publish\",\"tcp://h:1\",\"name=e\"", 4030, 1000},
+	    {"attach", "\"subscribe\",\"ipc:///tmp/x\",\"name=f\"", 4030, 1000},
 	    {"attach", "\"pcap\",\"/x.pcap\",\"name=g\"", 4030, 1000},
 	    {"attach", "\"pcap\",\"x.pcap\",\"name=h\"", 4030, 4000},
 	    {"attach", "\"json\",\"-\",\"name=i\"", 4030, 1000},
