@@ -106,9 +106,11 @@ canon_arith(struct arena *a, struct node *n)
 	y->next = x;
 	x->next = NULL;
 	if (n->kind == N_CMP)
-		n->op = n->op == T_LT ? T_GT : n->op == T_GT ? T_LT : n->op == T_LE ? T_GE
-		    : n->op == T_GE					       ? T_LE
-											: n->op;
+		n->op = n->op == T_LT	? T_GT
+			: n->op == T_GT ? T_LT
+			: n->op == T_LE ? T_GE
+			: n->op == T_GE ? T_LE
+					: n->op;
 	return true;
 }
 
@@ -134,7 +136,7 @@ mergeable(const struct node *x, const struct node *y, bool is_and)
 	if (is_and)
 		return false;
 	return (x->kind == N_ADDR && !x->negate && !y->negate) ||
-	    (x->kind == N_TEXT && x->op == y->op && x->op != TEXT_NE);
+	       (x->kind == N_TEXT && x->op == y->op && x->op != TEXT_NE);
 }
 
 static void *

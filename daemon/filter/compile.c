@@ -74,14 +74,17 @@ estimate(const struct node *n, float *cost, float *pass)
 		*cost = set_cost(n);
 		*pass = set_pass(n);
 		break;
-	case N_HAS: *cost = 0.06f; break;
+	case N_HAS:
+		*cost = 0.06f;
+		break;
 	case N_ADDR:
 		*cost = n->n <= NETS_INLINE ? 0.6f * (float)n->n : 8.0f;
 		*pass = n->negate ? 0.9f : 0.2f;
 		break;
 	case N_TEXT:
-		*cost = n->op == TEXT_EQ && n->n == 1 ? 0.6f : n->op <= TEXT_NE ? 2.0f
-		    : n->op == TEXT_LIKE	      ? 4.0f
+		*cost = n->op == TEXT_EQ && n->n == 1 ? 0.6f
+			: n->op <= TEXT_NE	      ? 2.0f
+			: n->op == TEXT_LIKE	      ? 4.0f
 						      : 5.0f;
 		*cost += n->op >= TEXT_LIKE ? 2.0f * (float)(n->n - 1) : 0;
 		*pass = n->op == TEXT_NE ? 0.9f : 0.1f;
@@ -90,8 +93,12 @@ estimate(const struct node *n, float *cost, float *pass)
 		*cost = field_info[n->f].type == FT_TEXT ? 6.0f : 0.5f;
 		*pass = n->negate ? 0.9f : 0.1f;
 		break;
-	case N_CMP: *cost = 2.5f; break;
-	case N_ABSENT: *pass = n->negate ? 0.8f : 0.2f; break;
+	case N_CMP:
+		*cost = 2.5f;
+		break;
+	case N_ABSENT:
+		*pass = n->negate ? 0.8f : 0.2f;
+		break;
 	case N_NOT:
 		estimate(n->kid, cost, pass);
 		*pass = 1 - *pass;
@@ -108,8 +115,15 @@ estimate(const struct node *n, float *cost, float *pass)
 		*pass = n->kind == N_AND ? left : 1 - left;
 		break;
 	}
-	case N_TRUE: case N_FALSE: case N_NUM: case N_FIELD: case N_NEG: case N_ADD: case N_SUB:
-	case N_MUL: case N_DIV:
+	case N_TRUE:
+	case N_FALSE:
+	case N_NUM:
+	case N_FIELD:
+	case N_NEG:
+	case N_ADD:
+	case N_SUB:
+	case N_MUL:
+	case N_DIV:
 		break;
 	}
 	/* either end: the second one is asked for rows the first did not take */
@@ -206,8 +220,8 @@ gen_nets(struct gen *g, const struct node *n, struct test *t)
 			t->v4[t->n_v4++] = (struct k_range){v, (uint32_t)~word_be(m + 8)};
 		} else {
 			uint64_t hi = word_be(net->addr.b), lo = word_be(net->addr.b + 8);
-			t->v6[t->n_v6++] = (struct wide_range){{hi, lo},
-			    {hi | ~word_be(m), lo | ~word_be(m + 8)}};
+			t->v6[t->n_v6++] =
+			    (struct wide_range){{hi, lo}, {hi | ~word_be(m), lo | ~word_be(m + 8)}};
 		}
 	}
 }
@@ -278,10 +292,12 @@ gen_arith(struct gen *g, const struct node *n, struct test *t, unsigned depth)
 		struct field_set from = field_sources(n->f);
 		g->f->fields = field_set_union(g->f->fields, from);
 	} else {
-		op.op = n->kind == N_NEG ? K_NEG : n->kind == N_ADD ? K_ADD : n->kind == N_SUB ? K_SUB
-		    : n->kind == N_MUL				    ? K_MUL
-		    : n->any					    ? K_RATE
-								    : K_DIV;
+		op.op = n->kind == N_NEG   ? K_NEG
+			: n->kind == N_ADD ? K_ADD
+			: n->kind == N_SUB ? K_SUB
+			: n->kind == N_MUL ? K_MUL
+			: n->any	   ? K_RATE
+					   : K_DIV;
 	}
 	push_op(g, t, op, depth);
 }
@@ -290,10 +306,12 @@ static void
 gen_cmp(struct gen *g, const struct node *n, struct test *t)
 {
 	t->how = HOW_CMP;
-	t->rel = n->op == T_EQ ? K_EQ : n->op == T_NE ? K_NE : n->op == T_LT ? K_LT
-	    : n->op == T_LE			      ? K_LE
-	    : n->op == T_GT			      ? K_GT
-						      : K_GE;
+	t->rel = n->op == T_EQ	 ? K_EQ
+		 : n->op == T_NE ? K_NE
+		 : n->op == T_LT ? K_LT
+		 : n->op == T_LE ? K_LE
+		 : n->op == T_GT ? K_GT
+				 : K_GE;
 	t->ops = get(g, count_tests(n) * sizeof(*t->ops));
 	if (t->ops == NULL)
 		return;
@@ -411,8 +429,8 @@ order_kids(struct gen *g, const struct node *n, struct rank **out)
 	return count;
 }
 
-static void gen_node(struct gen *g, const struct node *n, unsigned in, unsigned out,
-    unsigned free_reg);
+static void gen_node(
+    struct gen *g, const struct node *n, unsigned in, unsigned out, unsigned free_reg);
 
 /* Jumps made since @from that have no target yet go to the next instruction. */
 static void

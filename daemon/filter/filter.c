@@ -54,11 +54,15 @@ check_pattern(struct parser *p, const struct node *n, struct strv s)
 			any++;
 		} else if (s.p[k] == '*') {
 			if (star && any > 0 && width > FILTER_ANY_SEG_MAX)
-				return parse_fail(p, n->off, E_LIMIT, "more than %d characters between "
-				    "two * with a ? among them", FILTER_ANY_SEG_MAX);
+				return parse_fail(p, n->off, E_LIMIT,
+				    "more than %d characters between "
+				    "two * with a ? among them",
+				    FILTER_ANY_SEG_MAX);
 			if (star && any > 0 && ++p->any_segs > FILTER_ANY_SEGS)
-				return parse_fail(p, n->off, E_LIMIT, "a ? between two * more than %d "
-				    "times", FILTER_ANY_SEGS);
+				return parse_fail(p, n->off, E_LIMIT,
+				    "a ? between two * more than %d "
+				    "times",
+				    FILTER_ANY_SEGS);
 			star = true;
 			any = 0;
 			width = (size_t)-1; /* the star itself is not counted */
@@ -76,8 +80,10 @@ check_patterns(struct parser *p, const struct node *n)
 			return p->rc;
 	for (uint32_t i = 0; n->kind == N_TEXT && n->op >= TEXT_LIKE && i < n->n; i++) {
 		if (++p->globs > FILTER_GLOBS_MAX)
-			return parse_fail(p, n->off, E_LIMIT, "more than %d patterns; exact texts in "
-			    "'in (...)' are not limited so", FILTER_GLOBS_MAX);
+			return parse_fail(p, n->off, E_LIMIT,
+			    "more than %d patterns; exact texts in "
+			    "'in (...)' are not limited so",
+			    FILTER_GLOBS_MAX);
 		if (check_pattern(p, n, n->texts[i]) != 0)
 			return p->rc;
 	}
@@ -102,8 +108,9 @@ build(struct parser *p, struct filter *f)
 		    "too large: %u of %d tests and operators, %u of %d list items, %u of %d levels",
 		    nodes, FILTER_NODES_MAX, items, FILTER_LIST_MAX, depth, FILTER_DEPTH_MAX);
 	if (n->text.n > FILTER_TEXT_MAX)
-		return parse_fail(p, 0, E_LIMIT, "too long: %zu bytes in canonical form, %d are allowed",
-		    n->text.n, FILTER_TEXT_MAX);
+		return parse_fail(p, 0, E_LIMIT,
+		    "too long: %zu bytes in canonical form, %d are allowed", n->text.n,
+		    FILTER_TEXT_MAX);
 	if (check_patterns(p, n) != 0)
 		return p->rc;
 	char *text = arena_get(&f->arena, n->text.n + 1);

@@ -11,9 +11,9 @@
 #include "filter/filter.h"
 
 enum {
-	FILTER_GLOBS_MAX = 64,    /* patterns with a * or ? in one filter */
-	FILTER_ANY_SEG_MAX = 64,  /* characters between two * when there is a ? among them */
-	FILTER_ANY_SEGS = 64,     /* how often that may be in one filter */
+	FILTER_GLOBS_MAX = 64,	 /* patterns with a * or ? in one filter */
+	FILTER_ANY_SEG_MAX = 64, /* characters between two * when there is a ? among them */
+	FILTER_ANY_SEGS = 64,	 /* how often that may be in one filter */
 };
 
 /* ---- memory of one compilation ---- */
@@ -31,17 +31,38 @@ void arena_fini(struct arena *a);
 /* ---- tokens ---- */
 
 enum token_type {
-	T_END, T_WORD, T_LIT, T_STRING,
-	T_LPAREN, T_RPAREN, T_COMMA, T_BAR,
-	T_EQ, T_NE, T_LT, T_LE, T_GT, T_GE,
-	T_ADD, T_SUB, T_MUL, T_DIV,
-	T_AND, T_OR, T_NOT, T_IN, T_HAS, T_IS, T_LIKE, T_ILIKE,
+	T_END,
+	T_WORD,
+	T_LIT,
+	T_STRING,
+	T_LPAREN,
+	T_RPAREN,
+	T_COMMA,
+	T_BAR,
+	T_EQ,
+	T_NE,
+	T_LT,
+	T_LE,
+	T_GT,
+	T_GE,
+	T_ADD,
+	T_SUB,
+	T_MUL,
+	T_DIV,
+	T_AND,
+	T_OR,
+	T_NOT,
+	T_IN,
+	T_HAS,
+	T_IS,
+	T_LIKE,
+	T_ILIKE,
 };
 
 /* A word is letters, digits, _ and dots, starting with a letter; a literal starts with a digit or
  * has a colon: numbers, times, addresses. Its type is only known where it is used. */
 struct token {
-	uint8_t type; /* enum token_type */
+	uint8_t type;	   /* enum token_type */
 	uint32_t off, len; /* in the source; strings with their quotes */
 };
 
@@ -72,15 +93,25 @@ struct strv word_lower(struct strv w, char *out, size_t size);
 /* ---- nodes ---- */
 
 enum node_kind {
-	N_TRUE, N_FALSE, N_AND, N_OR, N_NOT,
-	N_SET,    /* integer field within ranges */
-	N_HAS,    /* bits: all of a mask, or (any) some of it */
-	N_ADDR,   /* address within networks; negate: present and not within */
-	N_TEXT,   /* text; op says how */
+	N_TRUE,
+	N_FALSE,
+	N_AND,
+	N_OR,
+	N_NOT,
+	N_SET,	  /* integer field within ranges */
+	N_HAS,	  /* bits: all of a mask, or (any) some of it */
+	N_ADDR,	  /* address within networks; negate: present and not within */
+	N_TEXT,	  /* text; op says how */
 	N_ABSENT, /* negate: present */
-	N_SAME,   /* field = field of one type (not numbers); negate: both present, different */
-	N_CMP,    /* comparison of arithmetic */
-	N_NUM, N_FIELD, N_NEG, N_ADD, N_SUB, N_MUL, N_DIV,
+	N_SAME,	  /* field = field, not numbers; negate: both present and different */
+	N_CMP,	  /* comparison of arithmetic */
+	N_NUM,
+	N_FIELD,
+	N_NEG,
+	N_ADD,
+	N_SUB,
+	N_MUL,
+	N_DIV,
 };
 enum { TEXT_EQ, TEXT_NE, TEXT_LIKE, TEXT_ILIKE };
 enum dim { DIM_NUM, DIM_SPAN, DIM_TIME };
@@ -105,18 +136,18 @@ struct num {
 
 struct node {
 	uint8_t kind, op; /* op: enum token_type of N_CMP, TEXT_* of N_TEXT */
-	uint8_t dim;      /* of arithmetic */
+	uint8_t dim;	  /* of arithmetic */
 	bool negate, any, constant;
-	enum field f, g;  /* g: the other end of an either-end test, the right field of N_SAME */
-	uint16_t mask;    /* N_HAS */
+	enum field f, g; /* g: the other end of an either-end test, the right field of N_SAME */
+	uint16_t mask;	 /* N_HAS */
 	struct num num;
-	uint32_t n;       /* ranges, networks or texts */
+	uint32_t n; /* ranges, networks or texts */
 	struct range *ranges;
 	struct net *nets;
 	struct strv *texts; /* TEXT_EQ, TEXT_NE: bytes; else patterns where \ quotes one byte */
 	struct node *kid, *next;
 	struct strv text; /* canonical, after node_print */
-	uint32_t off;     /* in the source */
+	uint32_t off;	  /* in the source */
 };
 
 static inline bool
@@ -138,18 +169,18 @@ bool parse_enter(struct parser *p);
 
 /* What a test is about: one field, or two ends of which either may match. */
 struct target {
-	enum field f, g; /* g F_NONE: only f */
-	const char *name;/* as written in canonical text */
-	bool single;     /* takes single addresses only (host) */
-	bool primitive;  /* written as a primitive word, not as a field */
+	enum field f, g;  /* g F_NONE: only f */
+	const char *name; /* as written in canonical text */
+	bool single;	  /* takes single addresses only (host) */
+	bool primitive;	  /* written as a primitive word, not as a field */
 };
 
 /* relation.c: what follows a field or primitive. @op: token type of the operator. */
 struct node *parse_relation(struct parser *p, struct node *left);
 struct node *parse_target_test(struct parser *p, const struct target *t);
 /** A test of "@f @op number", or NULL with the error set. */
-struct node *set_from_num(struct parser *p, const struct target *t, enum token_type op,
-    const struct num *v, size_t off);
+struct node *set_from_num(
+    struct parser *p, const struct target *t, enum token_type op, const struct num *v, size_t off);
 
 /* operand.c: typed operands. 0 or p->rc. */
 int operand_key(struct parser *p, enum field f, uint64_t *key_out);
@@ -195,8 +226,8 @@ uint64_t field_key_max(enum field f);
 struct num key_num(enum field f, uint64_t key);
 void ranges_normalise(struct range *r, uint32_t *n);
 /** out has room for an + bn; returns how many. */
-uint32_t ranges_and(const struct range *a, uint32_t an, const struct range *b, uint32_t bn,
-    struct range *out);
+uint32_t ranges_and(
+    const struct range *a, uint32_t an, const struct range *b, uint32_t bn, struct range *out);
 bool net_is_v4(const struct net *n);
 void nets_normalise(struct net *nets, uint32_t *n);
 void texts_normalise(struct strv *t, uint32_t *n);
@@ -204,16 +235,16 @@ void texts_normalise(struct strv *t, uint32_t *n);
 /* glob.c */
 /** Bring a pattern into its simplest form, in place (lower case too when @fold). */
 void glob_normalise(char *p, size_t *n, bool fold);
-bool glob_is_plain(struct strv pattern);   /* no * and no ? */
-bool glob_is_caseless(struct strv pattern);/* no letters */
-bool glob_is_any(struct strv pattern);     /* only a * */
+bool glob_is_plain(struct strv pattern);    /* no * and no ? */
+bool glob_is_caseless(struct strv pattern); /* no letters */
+bool glob_is_any(struct strv pattern);	    /* only a * */
 /** Strip the quoting of a plain pattern, in place. */
 void glob_unquote(char *p, size_t *n);
 
 struct glob_seg {
 	const uint8_t *lit;
-	uint8_t *any;      /* 1 where any byte fits; NULL: nowhere */
-	uint64_t *table;   /* 256 words for a search with any; bit i: the byte fits at i */
+	uint8_t *any;	 /* 1 where any byte fits; NULL: nowhere */
+	uint64_t *table; /* 256 words for a search with any; bit i: the byte fits at i */
 	uint32_t n;
 };
 struct glob {
@@ -233,7 +264,7 @@ struct node *canon(struct arena *a, struct node *n);
 /** Sets n->text of it and everything below. False without memory. */
 bool node_print(struct arena *a, struct node *n);
 /** Counts as the parser would for the canonical text. */
-void node_measure(const struct node *n, unsigned depth, unsigned *nodes, unsigned *items,
-    unsigned *max_depth);
+void node_measure(
+    const struct node *n, unsigned depth, unsigned *nodes, unsigned *items, unsigned *max_depth);
 
 #endif

@@ -3,8 +3,8 @@
 #include "filter/kernel.h"
 
 #ifdef __AVX2__
-#define KERNELS kernels_here
-#define KERNELS_NAME "avx2"
+#define KERNELS		kernels_here
+#define KERNELS_NAME	"avx2"
 #define KERNELS_LINKAGE static
 #include "filter/kernel_impl.h"
 

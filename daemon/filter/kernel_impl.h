@@ -17,7 +17,8 @@ bits64(const uint8_t hit[64])
 #if defined(__AVX2__)
 	__m256i a = _mm256_loadu_si256((const __m256i *)(const void *)hit);
 	__m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(hit + 32));
-	return (uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32;
+	return (uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b)
+						       << 32;
 #elif defined(__SSE2__)
 	uint64_t m = 0;
 	for (int i = 0; i < 4; i++) {
@@ -33,18 +34,18 @@ bits64(const uint8_t hit[64])
 #endif
 }
 
-#define BLOCK(type, bits)                                                                          \
-	static inline uint64_t block##bits(const type *x, const struct k_range *r, uint32_t n)     \
-	{                                                                                          \
-		uint64_t m = 0;                                                                    \
-		for (uint32_t k = 0; k < n; k++) {                                                 \
-			uint8_t hit[64];                                                           \
-			const type lo = (type)r[k].lo, span = (type)r[k].span;                     \
-			for (int i = 0; i < 64; i++)                                               \
-				hit[i] = (uint8_t)-((type)(x[i] - lo) <= span);                    \
-			m |= bits64(hit);                                                          \
-		}                                                                                  \
-		return m;                                                                          \
+#define BLOCK(type, bits) \
+	static inline uint64_t block##bits(const type *x, const struct k_range *r, uint32_t n) \
+	{ \
+		uint64_t m = 0; \
+		for (uint32_t k = 0; k < n; k++) { \
+			uint8_t hit[64]; \
+			const type lo = (type)r[k].lo, span = (type)r[k].span; \
+			for (int i = 0; i < 64; i++) \
+				hit[i] = (uint8_t) - ((type)(x[i] - lo) <= span); \
+			m |= bits64(hit); \
+		} \
+		return m; \
 	}
 BLOCK(uint8_t, 8)
 BLOCK(uint16_t, 16)
@@ -59,10 +60,10 @@ k_ranges(const void *col, unsigned width, const struct k_range *r, uint32_t n, c
 		size_t at = (size_t)w * 64;
 		uint64_t m = in[w];
 		if (m != 0)
-			m &= width == 1 ? block8((const uint8_t *)col + at, r, n)
-			    : width == 2 ? block16((const uint16_t *)col + at, r, n)
-			    : width == 4 ? block32((const uint32_t *)col + at, r, n)
-					 : block64((const uint64_t *)col + at, r, n);
+			m &= width == 1	  ? block8((const uint8_t *)col + at, r, n)
+			     : width == 2 ? block16((const uint16_t *)col + at, r, n)
+			     : width == 4 ? block32((const uint32_t *)col + at, r, n)
+					  : block64((const uint64_t *)col + at, r, n);
 		out[w] = m;
 	}
 }
@@ -103,8 +104,7 @@ k_pair_ranges(const uint64_t *a, const uint64_t *b, const uint64_t *b_present, b
 }
 
 static void
-k_bits(const uint16_t *col, uint16_t mask, bool any, const uint64_t *in, uint64_t *out,
-    unsigned nw)
+k_bits(const uint16_t *col, uint16_t mask, bool any, const uint64_t *in, uint64_t *out, unsigned nw)
 {
 	/* any of the mask = not (all of them clear) */
 	const uint16_t want = any ? 0 : mask;
@@ -114,7 +114,7 @@ k_bits(const uint16_t *col, uint16_t mask, bool any, const uint64_t *in, uint64_
 		uint64_t m = in[w];
 		if (m != 0) {
 			for (int i = 0; i < 64; i++)
-				hit[i] = (uint8_t)-((uint16_t)(x[i] & mask) == want);
+				hit[i] = (uint8_t) - ((uint16_t)(x[i] & mask) == want);
 			m &= any ? ~bits64(hit) : bits64(hit);
 		}
 		out[w] = m;
@@ -147,7 +147,7 @@ block_net(const uint64_t *x, const struct k_net *n)
 	for (int i = 0; i < 64; i++)
 		d[i] = ((x[2 * i] & m0) ^ v0) | ((x[2 * i + 1] & m1) ^ v1);
 	for (int i = 0; i < 64; i++)
-		hit[i] = (uint8_t)-(d[i] == 0);
+		hit[i] = (uint8_t) - (d[i] == 0);
 	return bits64(hit);
 }
 
@@ -171,13 +171,13 @@ k_nets(const void *col, const struct k_net *nets, uint32_t n, const uint64_t *in
 	}
 }
 
-#define SAME(type, bits)                                                                           \
-	static inline uint64_t same##bits(const type *a, const type *b)                            \
-	{                                                                                          \
-		uint8_t hit[64];                                                                   \
-		for (int i = 0; i < 64; i++)                                                       \
-			hit[i] = (uint8_t)-(a[i] == b[i]);                                         \
-		return bits64(hit);                                                                \
+#define SAME(type, bits) \
+	static inline uint64_t same##bits(const type *a, const type *b) \
+	{ \
+		uint8_t hit[64]; \
+		for (int i = 0; i < 64; i++) \
+			hit[i] = (uint8_t) - (a[i] == b[i]); \
+		return bits64(hit); \
 	}
 SAME(uint8_t, 8)
 SAME(uint16_t, 16)
@@ -189,23 +189,26 @@ same128(const uint64_t *a, const uint64_t *b)
 {
 	uint8_t hit[64];
 	for (int i = 0; i < 64; i++)
-		hit[i] = (uint8_t)-(((a[2 * i] ^ b[2 * i]) | (a[2 * i + 1] ^ b[2 * i + 1])) == 0);
+		hit[i] = (uint8_t) - (((a[2 * i] ^ b[2 * i]) | (a[2 * i + 1] ^ b[2 * i + 1])) == 0);
 	return bits64(hit);
 }
 
 static void
-k_same(const void *a, const void *b, unsigned width, const uint64_t *in, uint64_t *out,
-    unsigned nw)
+k_same(const void *a, const void *b, unsigned width, const uint64_t *in, uint64_t *out, unsigned nw)
 {
 	for (unsigned w = 0; w < nw; w++) {
 		size_t at = (size_t)w * 64;
 		uint64_t m = in[w];
 		if (m != 0)
 			m &= width == 1 ? same8((const uint8_t *)a + at, (const uint8_t *)b + at)
-			    : width == 2 ? same16((const uint16_t *)a + at, (const uint16_t *)b + at)
-			    : width == 4 ? same32((const uint32_t *)a + at, (const uint32_t *)b + at)
-			    : width == 8 ? same64((const uint64_t *)a + at, (const uint64_t *)b + at)
-			    : same128((const uint64_t *)a + 2 * at, (const uint64_t *)b + 2 * at);
+			     : width == 2
+				 ? same16((const uint16_t *)a + at, (const uint16_t *)b + at)
+			     : width == 4
+				 ? same32((const uint32_t *)a + at, (const uint32_t *)b + at)
+			     : width == 8
+				 ? same64((const uint64_t *)a + at, (const uint64_t *)b + at)
+				 : same128(
+				       (const uint64_t *)a + 2 * at, (const uint64_t *)b + 2 * at);
 		out[w] = m;
 	}
 }
@@ -222,7 +225,7 @@ k_text_len(const void *cells, uint32_t least, uint32_t most, const uint64_t *in,
 		uint64_t m = in[w];
 		if (m != 0) {
 			for (int i = 0; i < 64; i++)
-				hit[i] = (uint8_t)-((uint16_t)(x[4 * i] - lo) <= span);
+				hit[i] = (uint8_t) - ((uint16_t)(x[4 * i] - lo) <= span);
 			m &= bits64(hit);
 		}
 		out[w] = m;
@@ -238,11 +241,11 @@ make_absent(double *out, uint64_t present)
 		out[__builtin_ctzll(m)] = __builtin_nan("");
 }
 
-#define CONVERT(type)                                                                              \
-	do {                                                                                       \
-		const type *x = (const type *)col + row;                                           \
-		for (int i = 0; i < 64; i++)                                                       \
-			out[i] = (double)x[i];                                                     \
+#define CONVERT(type) \
+	do { \
+		const type *x = (const type *)col + row; \
+		for (int i = 0; i < 64; i++) \
+			out[i] = (double)x[i]; \
 	} while (0)
 
 static void
@@ -262,8 +265,8 @@ k_load(enum k_op type, const void *col, uint32_t row, uint64_t present, double *
 }
 
 static void
-k_load_pair(const uint64_t *a, const uint64_t *b, uint64_t b_present, bool minus,
-    uint64_t present, double *out)
+k_load_pair(const uint64_t *a, const uint64_t *b, uint64_t b_present, bool minus, uint64_t present,
+    double *out)
 {
 	uint64_t x[64];
 	pair(a, b, b_present, minus, x);
@@ -271,10 +274,10 @@ k_load_pair(const uint64_t *a, const uint64_t *b, uint64_t b_present, bool minus
 }
 
 /* x + (x - x) is x when x is finite, else NaN */
-#define EACH(expr)                                                                                 \
-	for (int i = 0; i < 64; i++) {                                                             \
-		double r = (expr);                                                                 \
-		a[i] = r + (r - r);                                                                \
+#define EACH(expr) \
+	for (int i = 0; i < 64; i++) { \
+		double r = (expr); \
+		a[i] = r + (r - r); \
 	}
 
 static void
@@ -295,9 +298,9 @@ k_arith(enum k_op op, double *restrict a, const double *restrict b)
 }
 #undef EACH
 
-#define COMPARE(cond)                                                                              \
-	for (int i = 0; i < 64; i++)                                                               \
-		hit[i] = (uint8_t)-(int)(cond);
+#define COMPARE(cond) \
+	for (int i = 0; i < 64; i++) \
+		hit[i] = (uint8_t) - (int)(cond);
 
 static uint64_t
 k_compare(enum k_rel rel, const double *a, const double *b)

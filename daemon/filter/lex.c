@@ -161,7 +161,8 @@ lex_string(struct parser *p, size_t i, struct token *t)
 		if (s.p[i] == '\\')
 			i++;
 	if (i >= s.n) {
-		parse_fail(p, from - 1, E_SYNTAX, "text is not closed: %c is missing at its end", quote);
+		parse_fail(
+		    p, from - 1, E_SYNTAX, "text is not closed: %c is missing at its end", quote);
 		return s.n;
 	}
 	*t = (struct token){T_STRING, (uint32_t)from - 1, (uint32_t)(i - from) + 2};
@@ -187,9 +188,9 @@ lex_operator(struct parser *p, size_t i, struct token *t)
 		}
 	}
 	char show[32];
-	const char *hint = s.p[i] == '&' ? "; 'and' is && or the word"
-	    : s.p[i] == '~'		 ? "; patterns are: FIELD \"*.example.org\""
-					 : "; text belongs in double quotes";
+	const char *hint = s.p[i] == '&'   ? "; 'and' is && or the word"
+			   : s.p[i] == '~' ? "; patterns are: FIELD \"*.example.org\""
+					   : "; text belongs in double quotes";
 	parse_fail(p, i, E_SYNTAX, "unexpected %s%s",
 	    strv_quote((struct strv){s.p + i, 1}, show, sizeof(show)), hint);
 	return s.n;

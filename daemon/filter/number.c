@@ -13,13 +13,12 @@ static const struct {
 	const char *suffix;
 	uint64_t factor;
 	enum dim dim;
-} units[] = {{"", 1, DIM_NUM}, {"K", 1000, DIM_NUM}, {"k", 1000, DIM_NUM},
-    {"M", 1000000, DIM_NUM}, {"G", 1000000000, DIM_NUM}, {"T", UINT64_C(1000000000000), DIM_NUM},
-    {"Ki", 1024, DIM_NUM}, {"Mi", 1 << 20, DIM_NUM}, {"Gi", 1 << 30, DIM_NUM},
-    {"Ti", UINT64_C(1) << 40, DIM_NUM}, {"us", 1, DIM_SPAN}, {"ms", 1000, DIM_SPAN},
-    {"s", 1000000, DIM_SPAN}, {"m", 60000000, DIM_SPAN}, {"min", 60000000, DIM_SPAN},
-    {"h", UINT64_C(3600000000), DIM_SPAN}, {"d", UINT64_C(86400000000), DIM_SPAN},
-    {"w", UINT64_C(604800000000), DIM_SPAN}};
+} units[] = {{"", 1, DIM_NUM}, {"K", 1000, DIM_NUM}, {"k", 1000, DIM_NUM}, {"M", 1000000, DIM_NUM},
+    {"G", 1000000000, DIM_NUM}, {"T", UINT64_C(1000000000000), DIM_NUM}, {"Ki", 1024, DIM_NUM},
+    {"Mi", 1 << 20, DIM_NUM}, {"Gi", 1 << 30, DIM_NUM}, {"Ti", UINT64_C(1) << 40, DIM_NUM},
+    {"us", 1, DIM_SPAN}, {"ms", 1000, DIM_SPAN}, {"s", 1000000, DIM_SPAN},
+    {"m", 60000000, DIM_SPAN}, {"min", 60000000, DIM_SPAN}, {"h", UINT64_C(3600000000), DIM_SPAN},
+    {"d", UINT64_C(86400000000), DIM_SPAN}, {"w", UINT64_C(604800000000), DIM_SPAN}};
 
 static bool
 add_digit(uint64_t *v, unsigned base, unsigned d)
@@ -32,10 +31,10 @@ hex_parse(struct strv s, struct num *out)
 {
 	for (size_t i = 2; i < s.n; i++) {
 		char c = s.p[i];
-		unsigned d = c >= '0' && c <= '9' ? (unsigned)(c - '0')
-		    : c >= 'a' && c <= 'f'	  ? (unsigned)(c - 'a') + 10
-		    : c >= 'A' && c <= 'F'	  ? (unsigned)(c - 'A') + 10
-						  : 16;
+		unsigned d = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+			     : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+			     : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
+						    : 16;
 		if (d == 16)
 			return -E_SYNTAX;
 		if (!add_digit(&out->m, 16, d))

@@ -28,8 +28,11 @@ primitive_find(struct strv lower)
 const char *
 either_name(enum field f)
 {
-	return f == F_src_addr ? "net" : f == F_src_port ? "port" : f == F_src_as ? "as"
-	    : f == F_in_if ? "if" : "src or dst vlan";
+	return f == F_src_addr	 ? "net"
+	       : f == F_src_port ? "port"
+	       : f == F_src_as	 ? "as"
+	       : f == F_in_if	 ? "if"
+				 : "src or dst vlan";
 }
 
 bool
@@ -51,8 +54,9 @@ token_is_value(const struct token *t)
 const char *
 nearest_word(struct strv w)
 {
-	static const char *const more[] = {"host", "net", "port", "portrange", "proto", "app", "vlan",
-	    "src", "dst", "and", "not", "tcp", "udp", "icmp", "icmp6", "sctp", "true", "false", NULL};
+	static const char *const more[] = {"host", "net", "port", "portrange", "proto", "app",
+	    "vlan", "src", "dst", "and", "not", "tcp", "udp", "icmp", "icmp6", "sctp", "true",
+	    "false", NULL};
 	const char *names[F_COUNT + sizeof(more) / sizeof(more[0])];
 	size_t n = 0;
 	char low[64];
@@ -117,10 +121,10 @@ fail_value(struct parser *p, enum field f, int rc)
 		size_t n = 0;
 		field_enum_names(f, names);
 		for (int i = 0; names[i] != NULL; i++)
-			n += (size_t)snprintf(more + n, sizeof(more) - n, "%s%s", i ? ", " : ": ",
-			    names[i]);
+			n += (size_t)snprintf(
+			    more + n, sizeof(more) - n, "%s%s", i ? ", " : ": ", names[i]);
 	} else if (s.n > 1 && s.p[s.n - 1] == 'm' && field_dim(f) == DIM_NUM &&
-	    field_is_number(f)) {
+		   field_is_number(f)) {
 		snprintf(more, sizeof(more), "; m is minutes, M is a million");
 	}
 	return parse_fail(p, t->off, E_SYNTAX, "%s expects %s%s, not %s", field_info[f].name,
@@ -196,7 +200,8 @@ operand_net(struct parser *p, const struct target *t, struct net *out)
 			return fail_value(p, t->f, -E_SYNTAX);
 		return parse_fail(p, p->tok->off, E_SYNTAX,
 		    "%s is not an address (10.1.2.3, 10.0.0.0/8, 2001:db8::/32); names are never "
-		    "resolved", token_show(p, p->tok, show, sizeof(show)));
+		    "resolved",
+		    token_show(p, p->tok, show, sizeof(show)));
 	}
 	if (t->single && bits != 128)
 		return parse_fail(p, p->tok->off, E_TYPE,
@@ -244,9 +249,10 @@ operand_bits(struct parser *p, uint16_t *mask_out)
 static int
 hex_digit(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	    : c >= 'A' && c <= 'F'				     ? c - 'A' + 10
-								     : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 /* Undo the escapes of a string. Wildcards and backslashes that were escaped stay quoted by a \. */

@@ -16,8 +16,8 @@ node_new(struct parser *p, enum node_kind kind)
 		return NULL;
 	/* a field and a number are counted until they have become one test */
 	if (++p->nodes > FILTER_NODES_MAX + 2) {
-		parse_fail(p, p->tok->off, E_LIMIT, "more than %d tests and operators",
-		    FILTER_NODES_MAX);
+		parse_fail(
+		    p, p->tok->off, E_LIMIT, "more than %d tests and operators", FILTER_NODES_MAX);
 		return NULL;
 	}
 	struct node *n = arena_get(p->arena, sizeof(*n));
@@ -35,7 +35,8 @@ bool
 parse_enter(struct parser *p)
 {
 	if (p->depth >= FILTER_DEPTH_MAX) {
-		parse_fail(p, p->tok->off, E_LIMIT, "nested deeper than %d levels", FILTER_DEPTH_MAX);
+		parse_fail(
+		    p, p->tok->off, E_LIMIT, "nested deeper than %d levels", FILTER_DEPTH_MAX);
 		return false;
 	}
 	p->depth++;
@@ -47,9 +48,10 @@ fail_no_test(struct parser *p, const struct node *n)
 {
 	const char *name = n->kind == N_FIELD ? field_info[n->f].name : "this value";
 	uint8_t type = n->kind == N_FIELD ? field_info[n->f].type : FT_U64;
-	const char *how = type == FT_TEXT ? " \"*.example.org\"" : type == FT_BITS ? " has syn"
-	    : type == FT_ADDR		  ? " in 10.0.0.0/8"
-					  : " > 100";
+	const char *how = type == FT_TEXT   ? " \"*.example.org\""
+			  : type == FT_BITS ? " has syn"
+			  : type == FT_ADDR ? " in 10.0.0.0/8"
+					    : " > 100";
 	parse_fail(p, n->off, E_SYNTAX, "%s needs a comparison, as in '%s%s'", name,
 	    n->kind == N_FIELD ? name : "bytes", how);
 }
@@ -251,7 +253,8 @@ parse_literal(struct parser *p)
 	struct strv s = token_text(p, p->tok);
 	int rc = num_parse(s, &n->num, &dim);
 	if (rc == -E_SYNTAX && s.n >= 10 && value_parse(F_start, s, &v) == 0) {
-		n->num = (struct num){v.i < 0 ? UINT64_C(0) - (uint64_t)v.i : (uint64_t)v.i, 0, v.i < 0};
+		n->num =
+		    (struct num){v.i < 0 ? UINT64_C(0) - (uint64_t)v.i : (uint64_t)v.i, 0, v.i < 0};
 		dim = DIM_TIME;
 		rc = time_in_range(v.i) ? 0 : -E_RANGE;
 	}
@@ -261,8 +264,10 @@ parse_literal(struct parser *p)
 		    (int)s.n, s.p);
 	else if (rc != 0)
 		parse_fail(p, p->tok->off, rc == -E_RANGE ? E_RANGE : E_SYNTAX, "%s %s",
-		    token_show(p, p->tok, show, sizeof(show)), rc == -E_RANGE ? "is out of range"
-		    : "is not a number (10, 0x1f, 1.5M), a time span (30s, 250ms) or a time");
+		    token_show(p, p->tok, show, sizeof(show)),
+		    rc == -E_RANGE
+			? "is out of range"
+			: "is not a number (10, 0x1f, 1.5M), a time span (30s, 250ms) or a time");
 	n->dim = (uint8_t)dim;
 	n->constant = true;
 	p->tok++;
@@ -300,11 +305,31 @@ parse_primary(struct parser *p)
 		return parse_literal(p);
 	case T_STRING:
 		parse_fail(p, p->tok->off, E_SYNTAX,
-		    "text cannot stand here; the field comes first, as in server_name \"*.example.org\"");
+		    "text cannot stand here; the field comes first, as in server_name "
+		    "\"*.example.org\"");
 		return NULL;
-	case T_END: case T_RPAREN: case T_COMMA: case T_BAR: case T_EQ: case T_NE: case T_LT:
-	case T_LE: case T_GT: case T_GE: case T_ADD: case T_SUB: case T_MUL: case T_DIV: case T_AND:
-	case T_OR: case T_NOT: case T_IN: case T_HAS: case T_IS: case T_LIKE: case T_ILIKE:
+	case T_END:
+	case T_RPAREN:
+	case T_COMMA:
+	case T_BAR:
+	case T_EQ:
+	case T_NE:
+	case T_LT:
+	case T_LE:
+	case T_GT:
+	case T_GE:
+	case T_ADD:
+	case T_SUB:
+	case T_MUL:
+	case T_DIV:
+	case T_AND:
+	case T_OR:
+	case T_NOT:
+	case T_IN:
+	case T_HAS:
+	case T_IS:
+	case T_LIKE:
+	case T_ILIKE:
 		break;
 	}
 	parse_fail(p, p->tok->off, E_SYNTAX, "expected a field, a primitive or ( here, not %s",
@@ -344,14 +369,14 @@ parse_unary(struct parser *p)
 static int
 dim_of(enum node_kind op, int a, int b)
 {
+	if (op == N_MUL && (a == DIM_TIME || b == DIM_TIME || (a == DIM_SPAN && b == DIM_SPAN)))
+		return -1;
 	if (op == N_MUL)
-		return a == DIM_TIME || b == DIM_TIME || (a == DIM_SPAN && b == DIM_SPAN) ? -1
-		    : a == DIM_SPAN || b == DIM_SPAN					   ? DIM_SPAN
-											   : DIM_NUM;
+		return a == DIM_SPAN || b == DIM_SPAN ? DIM_SPAN : DIM_NUM;
 	if (op == N_DIV)
-		return a == DIM_TIME || b == DIM_TIME ? -1
-		    : a == DIM_SPAN && b == DIM_NUM   ? DIM_SPAN
-						      : DIM_NUM;
+		return a == DIM_TIME || b == DIM_TIME  ? -1
+		       : a == DIM_SPAN && b == DIM_NUM ? DIM_SPAN
+						       : DIM_NUM;
 	if (a == b)
 		return a != DIM_TIME ? a : op == N_SUB ? DIM_SPAN : -1;
 	if (a == DIM_TIME && b == DIM_SPAN)
@@ -374,8 +399,8 @@ check_operand(struct parser *p, const struct node *n, const struct token *op)
 }
 
 static struct node *
-join_arith(struct parser *p, enum node_kind op, const struct token *at, struct node *a,
-    struct node *b)
+join_arith(
+    struct parser *p, enum node_kind op, const struct token *at, struct node *a, struct node *b)
 {
 	static const char *const dims[] = {"a number", "a time span", "a time"};
 	if (!check_operand(p, a, at) || !check_operand(p, b, at))
@@ -440,7 +465,8 @@ parse_test(struct parser *p)
 		return inside ? n : parse_relation(p, n);
 	}
 	if ((t >= T_EQ && t <= T_GE) || t == T_IN || t == T_IS || t == T_HAS) {
-		parse_fail(p, p->tok->off, E_TYPE, "what stands before is a condition already; it "
+		parse_fail(p, p->tok->off, E_TYPE,
+		    "what stands before is a condition already; it "
 		    "cannot be compared");
 		return NULL;
 	}
@@ -505,8 +531,9 @@ parse_filter(struct parser *p)
 	struct node *n = need_test(p, parse_or(p));
 	if (n != NULL && p->tok->type != T_END) {
 		bool open = p->tok->type == T_RPAREN;
-		parse_fail(p, p->tok->off, E_SYNTAX, open ? "%s without a ( before it"
-		    : "expected 'and', 'or' or the end here, not %s",
+		parse_fail(p, p->tok->off, E_SYNTAX,
+		    open ? "%s without a ( before it"
+			 : "expected 'and', 'or' or the end here, not %s",
 		    token_show(p, p->tok, show, sizeof(show)));
 	}
 	return p->rc == 0 ? n : NULL;

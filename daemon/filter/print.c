@@ -13,8 +13,8 @@ print_key(struct buf *b, enum field f, uint64_t key)
 {
 	struct value v = {.type = (enum field_type)field_info[f].type, .u = key};
 	const char *name = field_info[f].type == FT_ENUM ? field_enum_name(f, (uint8_t)key)
-	    : f == F_proto				     ? proto_name((uint8_t)key)
-							     : NULL;
+			   : f == F_proto		 ? proto_name((uint8_t)key)
+							 : NULL;
 	struct num num = key_num(f, key);
 	if (name != NULL)
 		buf_str(b, name);
@@ -39,11 +39,11 @@ print_bits(struct buf *b, uint64_t mask)
 	}
 	if (many)
 		buf_u8(b, '(');
-#define BIT(n, name, letter)                                                                       \
-	if ((mask >> (n) & 1) != 0) {                                                              \
-		buf_str(b, sep);                                                                   \
-		buf_str(b, #name);                                                                 \
-		sep = ", ";                                                                        \
+#define BIT(n, name, letter) \
+	if ((mask >> (n)&1) != 0) { \
+		buf_str(b, sep); \
+		buf_str(b, #name); \
+		sep = ", "; \
 	}
 #include "flowbus/bits.def"
 	if (many)
@@ -151,9 +151,11 @@ static void
 print_addr(struct buf *b, const struct node *n)
 {
 	bool ends = n->g != F_NONE, host = n->n == 1 && n->nets[0].bits == 128;
-	const char *op = n->n > 1 ? " in (" : ends ? " " : n->negate ? " != "
-	    : host					? " = "
-							: " in ";
+	const char *op = n->n > 1    ? " in ("
+			 : ends	     ? " "
+			 : n->negate ? " != "
+			 : host	     ? " = "
+				     : " in ";
 	buf_str(b, !ends ? field_info[n->f].name : host ? "host" : "net");
 	buf_str(b, op);
 	for (uint32_t i = 0; i < n->n; i++) {
@@ -202,9 +204,9 @@ print_text(struct buf *b, const struct node *n)
 static int
 level(const struct node *n)
 {
-	return n->kind == N_OR || n->kind == N_ADD || n->kind == N_SUB ? 0
-	    : n->kind == N_AND || n->kind == N_MUL || n->kind == N_DIV ? 1
-								       : 2;
+	return n->kind == N_OR || n->kind == N_ADD || n->kind == N_SUB	  ? 0
+	       : n->kind == N_AND || n->kind == N_MUL || n->kind == N_DIV ? 1
+									  : 2;
 }
 
 /* Is @k, a kid of @n, written in parentheses? */
@@ -223,8 +225,18 @@ in_parens(const struct node *n, const struct node *k)
 	case N_MUL:
 	case N_DIV:
 		return level(k) < (second ? 2 : 1);
-	case N_TRUE: case N_FALSE: case N_OR: case N_SET: case N_HAS: case N_ADDR: case N_TEXT:
-	case N_ABSENT: case N_SAME: case N_CMP: case N_NUM: case N_FIELD:
+	case N_TRUE:
+	case N_FALSE:
+	case N_OR:
+	case N_SET:
+	case N_HAS:
+	case N_ADDR:
+	case N_TEXT:
+	case N_ABSENT:
+	case N_SAME:
+	case N_CMP:
+	case N_NUM:
+	case N_FIELD:
 		break;
 	}
 	return false;
@@ -251,31 +263,48 @@ print_joined(struct buf *b, const struct node *n, const char *sep)
 static const char *
 relop(uint8_t op)
 {
-	return op == T_EQ ? " = " : op == T_NE ? " != " : op == T_LT ? " < " : op == T_LE ? " <= "
-	    : op == T_GT						     ? " > "
-									     : " >= ";
+	return op == T_EQ   ? " = "
+	       : op == T_NE ? " != "
+	       : op == T_LT ? " < "
+	       : op == T_LE ? " <= "
+	       : op == T_GT ? " > "
+			    : " >= ";
 }
 
 static void
 print_node(struct buf *b, const struct node *n)
 {
 	switch ((enum node_kind)n->kind) {
-	case N_TRUE: buf_str(b, "true"); break;
-	case N_FALSE: buf_str(b, "false"); break;
-	case N_AND: print_joined(b, n, " and "); break;
-	case N_OR: print_joined(b, n, " or "); break;
+	case N_TRUE:
+		buf_str(b, "true");
+		break;
+	case N_FALSE:
+		buf_str(b, "false");
+		break;
+	case N_AND:
+		print_joined(b, n, " and ");
+		break;
+	case N_OR:
+		print_joined(b, n, " or ");
+		break;
 	case N_NOT:
 		buf_str(b, "not ");
 		print_kid(b, n, n->kid);
 		break;
-	case N_SET: print_set(b, n); break;
+	case N_SET:
+		print_set(b, n);
+		break;
 	case N_HAS:
 		buf_str(b, field_info[n->f].name);
 		buf_str(b, n->any ? " has any " : " has ");
 		print_bits(b, n->mask);
 		break;
-	case N_ADDR: print_addr(b, n); break;
-	case N_TEXT: print_text(b, n); break;
+	case N_ADDR:
+		print_addr(b, n);
+		break;
+	case N_TEXT:
+		print_text(b, n);
+		break;
 	case N_ABSENT:
 		buf_printf(b, "%s is %sabsent", field_info[n->f].name, n->negate ? "not " : "");
 		break;
@@ -283,17 +312,31 @@ print_node(struct buf *b, const struct node *n)
 		buf_printf(b, "%s %s %s", field_info[n->f].name, n->negate ? "!=" : "=",
 		    field_info[n->g].name);
 		break;
-	case N_CMP: print_joined(b, n, relop(n->op)); break;
-	case N_NUM: num_print(b, &n->num, (enum dim)n->dim); break;
-	case N_FIELD: buf_str(b, field_info[n->f].name); break;
+	case N_CMP:
+		print_joined(b, n, relop(n->op));
+		break;
+	case N_NUM:
+		num_print(b, &n->num, (enum dim)n->dim);
+		break;
+	case N_FIELD:
+		buf_str(b, field_info[n->f].name);
+		break;
 	case N_NEG:
 		buf_u8(b, '-');
 		print_kid(b, n, n->kid);
 		break;
-	case N_ADD: print_joined(b, n, " + "); break;
-	case N_SUB: print_joined(b, n, " - "); break;
-	case N_MUL: print_joined(b, n, " * "); break;
-	case N_DIV: print_joined(b, n, " / "); break;
+	case N_ADD:
+		print_joined(b, n, " + ");
+		break;
+	case N_SUB:
+		print_joined(b, n, " - ");
+		break;
+	case N_MUL:
+		print_joined(b, n, " * ");
+		break;
+	case N_DIV:
+		print_joined(b, n, " / ");
+		break;
 	}
 }
 
@@ -316,8 +359,8 @@ node_print(struct arena *a, struct node *n)
 }
 
 void
-node_measure(const struct node *n, unsigned depth, unsigned *nodes, unsigned *items,
-    unsigned *max_depth)
+node_measure(
+    const struct node *n, unsigned depth, unsigned *nodes, unsigned *items, unsigned *max_depth)
 {
 	++*nodes;
 	if (n->kind == N_SET || n->kind == N_ADDR || n->kind == N_TEXT)

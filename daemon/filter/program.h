@@ -11,19 +11,19 @@
 #include "filter/kernel.h"
 
 enum {
-	PROGRAM_REGS = 4 * FILTER_DEPTH_MAX,     /* and takes one a level, or two */
+	PROGRAM_REGS = 4 * FILTER_DEPTH_MAX,	  /* and takes one a level, or two */
 	PROGRAM_STACK = 2 * FILTER_DEPTH_MAX + 8, /* values of arithmetic at once */
-	RANGES_INLINE = 6,  /* more are searched or looked up */
+	RANGES_INLINE = 6,			  /* more are searched or looked up */
 	NETS_INLINE = 8,
 	MEMO_SLOTS = 256,
 };
 
 enum test_how {
 	HOW_ABSENT,
-	HOW_RANGES,    /* up to RANGES_INLINE comparisons on the column */
-	HOW_TABLE,     /* 8-bit values: a table of bytes */
-	HOW_BITMAP,    /* 16-bit values: 65536 bits */
-	HOW_SEARCH,    /* binary search per candidate row */
+	HOW_RANGES, /* up to RANGES_INLINE comparisons on the column */
+	HOW_TABLE,  /* 8-bit values: a table of bytes */
+	HOW_BITMAP, /* 16-bit values: 65536 bits */
+	HOW_SEARCH, /* binary search per candidate row */
 	HOW_BITS,
 	HOW_NETS,      /* up to NETS_INLINE masked comparisons */
 	HOW_NETSEARCH, /* binary search per candidate row */
@@ -52,27 +52,27 @@ struct test {
 	float cost, pass; /* estimates: ns a row, share of rows that pass */
 	uint32_t n;
 	struct k_range *ranges;
-	uint64_t flip;          /* what makes values ordered: the sign bit of signed ones */
+	uint64_t flip; /* what makes values ordered: the sign bit of signed ones */
 	uint8_t *table;
 	uint64_t *bitmap;
 	struct k_net *nets;
-	struct k_range *v4;     /* sorted */
-	struct wide_range *v6;  /* sorted */
+	struct k_range *v4;    /* sorted */
+	struct wide_range *v6; /* sorted */
 	uint32_t n_v4, n_v6;
-	struct strv *texts;     /* sorted */
+	struct strv *texts; /* sorted */
 	struct glob *globs;
-	uint32_t least, most;   /* lengths that can match */
+	uint32_t least, most; /* lengths that can match */
 	struct arith_op *ops;
 	uint32_t n_ops;
-	uint8_t rel; /* enum k_rel */
-	struct strv words;      /* the test as canonical text */
+	uint8_t rel;	   /* enum k_rel */
+	struct strv words; /* the test as canonical text */
 };
 
 enum insn_op { I_TEST, I_MINUS, I_OR, I_COPY, I_EMPTY, I_ALL, I_NONE };
 
 struct insn {
 	uint8_t op, dst, a, b; /* registers */
-	uint16_t arg;          /* I_TEST: which test; I_EMPTY: where to go when a is empty */
+	uint16_t arg;	       /* I_TEST: which test; I_EMPTY: where to go when a is empty */
 };
 
 struct filter {
@@ -106,7 +106,7 @@ int compile(struct filter *f, const struct node *root);
 void run_text(const struct test *t, struct filter_work *w, const struct batch *b,
     const struct column *c, const uint64_t *in, uint64_t *out, unsigned nw);
 /** Two text fields, row by row. */
-void run_same_text(const struct test *t, const struct batch *b, const uint64_t *in, uint64_t *out,
-    unsigned nw);
+void run_same_text(
+    const struct test *t, const struct batch *b, const uint64_t *in, uint64_t *out, unsigned nw);
 
 #endif

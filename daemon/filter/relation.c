@@ -15,7 +15,7 @@ type_ops(enum field f)
 {
 	uint8_t t = field_info[f].type;
 	return OPS_EQUAL | (field_is_number(f) ? OPS_ORDER : 0) | (t == FT_BITS ? OP(T_HAS) : 0) |
-	    (t == FT_TEXT ? OP(T_LIKE) | OP(T_ILIKE) : 0);
+	       (t == FT_TEXT ? OP(T_LIKE) | OP(T_ILIKE) : 0);
 }
 
 /* The operator at the current token; a bare value stands for @bare. T_END after a failure. */
@@ -37,8 +37,10 @@ parse_operator(struct parser *p, const struct target *t, enum token_type bare)
 		parse_fail(p, at->off, E_SYNTAX, "an operator is missing: '%s = %.*s'?", t->name,
 		    (int)(at->len < 40 ? at->len : 40), p->src.p + at->off);
 	else if ((at->type >= T_EQ && at->type <= T_GE) || at->type >= T_IN)
-		parse_fail(p, at->off, E_TYPE, "%s does not apply to %s (%s); it has = != in%s%s%s "
-		    "'is absent'", show, t->name, kind, ops & OP(T_LT) ? " < <= > >=" : "",
+		parse_fail(p, at->off, E_TYPE,
+		    "%s does not apply to %s (%s); it has = != in%s%s%s "
+		    "'is absent'",
+		    show, t->name, kind, ops & OP(T_LT) ? " < <= > >=" : "",
 		    ops & OP(T_HAS) ? " has" : "", ops & OP(T_LIKE) ? " like ilike" : "");
 	else if (bare != T_END)
 		parse_fail(p, at->off, E_SYNTAX, "%s wants a value or 'in (...)' after it, not %s",
@@ -158,15 +160,15 @@ set_node(struct parser *p, const struct target *t, enum token_type op, uint64_t 
 }
 
 struct node *
-set_from_num(struct parser *p, const struct target *t, enum token_type op, const struct num *v,
-    size_t off)
+set_from_num(
+    struct parser *p, const struct target *t, enum token_type op, const struct num *v, size_t off)
 {
 	__int128 x;
 	(void)num_integer(v, &x);
 	__int128 max = (__int128)field_key_max(t->f);
 	if (field_is_signed(t->f) ? x > INT64_MAX || x < INT64_MIN : x < 0 || x > max) {
-		parse_fail(p, off, E_RANGE, "out of range: %s goes from %s to %" PRIu64,
-		    t->name, field_is_signed(t->f) ? "-2^63" : "0",
+		parse_fail(p, off, E_RANGE, "out of range: %s goes from %s to %" PRIu64, t->name,
+		    field_is_signed(t->f) ? "-2^63" : "0",
 		    field_is_signed(t->f) ? (uint64_t)INT64_MAX : (uint64_t)max);
 		return NULL;
 	}
@@ -209,7 +211,8 @@ bits_has(struct parser *p, const struct target *t)
 	if (bits_group(p, &n->mask) != 0)
 		return NULL;
 	if (n->mask == 0)
-		parse_fail(p, at, E_RANGE, "has needs at least one flag; for none write %s = 0", t->name);
+		parse_fail(
+		    p, at, E_RANGE, "has needs at least one flag; for none write %s = 0", t->name);
 	return p->rc == 0 ? n : NULL;
 }
 
@@ -284,7 +287,10 @@ text_test(struct parser *p, const struct target *t, enum token_type op)
 	if (n == NULL)
 		return NULL;
 	bool list = op == T_IN || op == T_LIKE || op == T_ILIKE;
-	n->op = op == T_LIKE ? TEXT_LIKE : op == T_ILIKE ? TEXT_ILIKE : op == T_NE ? TEXT_NE : TEXT_EQ;
+	n->op = op == T_LIKE	? TEXT_LIKE
+		: op == T_ILIKE ? TEXT_ILIKE
+		: op == T_NE	? TEXT_NE
+				: TEXT_EQ;
 	n->texts = arena_get(p->arena, (list ? list_bound(p) : 1) * sizeof(*n->texts));
 	if (n->texts == NULL)
 		p->rc = -E_NOMEM;
@@ -323,9 +329,9 @@ static struct node *
 same_test(struct parser *p, const struct target *t, enum token_type op, enum field g)
 {
 	if (field_info[g].type != field_info[t->f].type) {
-		parse_fail(p, p->tok->off, E_TYPE, "%s (%s) and %s (%s) cannot be compared", t->name,
-		    field_type_name((enum field_type)field_info[t->f].type), field_info[g].name,
-		    field_type_name((enum field_type)field_info[g].type));
+		parse_fail(p, p->tok->off, E_TYPE, "%s (%s) and %s (%s) cannot be compared",
+		    t->name, field_type_name((enum field_type)field_info[t->f].type),
+		    field_info[g].name, field_type_name((enum field_type)field_info[g].type));
 		return NULL;
 	}
 	struct node *n = target_node(p, t, N_SAME);
@@ -348,9 +354,10 @@ parse_target_test(struct parser *p, const struct target *t)
 	if (op == T_END)
 		return NULL;
 	if (t->g != F_NONE && (op == T_NE || op == T_IS)) {
-		parse_fail(p, at, E_TYPE, op == T_NE
-		    ? "%s means either end, so != would say little; write 'not %s ...' or %s != ..."
-		    : "%s means either end: ask one%s, as in '%s is absent'",
+		parse_fail(p, at, E_TYPE,
+		    op == T_NE ? "%s means either end, so != would say little; write 'not %s ...' "
+				 "or %s != ..."
+			       : "%s means either end: ask one%s, as in '%s is absent'",
 		    t->name, op == T_NE ? t->name : "", field_info[t->f].name);
 		return NULL;
 	}
@@ -358,8 +365,9 @@ parse_target_test(struct parser *p, const struct target *t)
 		return absent_test(p, t);
 	if (!t->primitive && (op == T_EQ || op == T_NE) && token_field(p, p->tok, &g))
 		return same_test(p, t, op, g);
-	return type == FT_ADDR ? addr_test(p, t, op) : type == FT_TEXT ? text_test(p, t, op)
-							: int_test(p, t, op);
+	return type == FT_ADDR	 ? addr_test(p, t, op)
+	       : type == FT_TEXT ? text_test(p, t, op)
+				 : int_test(p, t, op);
 }
 
 /* ---- arithmetic comparisons ---- */
@@ -392,7 +400,8 @@ make_cmp(struct parser *p, const struct token *at, struct node *a, struct node *
 	if (!check_side(p, a, at) || !check_side(p, b, at))
 		return NULL;
 	if (a->constant && b->constant) {
-		parse_fail(p, at->off, E_TYPE, "both sides are constants: a field has to take part");
+		parse_fail(
+		    p, at->off, E_TYPE, "both sides are constants: a field has to take part");
 		return NULL;
 	}
 	if (a->constant) {
@@ -405,8 +414,8 @@ make_cmp(struct parser *p, const struct token *at, struct node *a, struct node *
 		b->dim = DIM_SPAN; /* zero needs no unit */
 	if (a->dim != b->dim) {
 		bool unit = a->dim == DIM_SPAN || b->dim == DIM_SPAN;
-		parse_fail(p, b->off, E_TYPE, "%s is compared with %s%s", dims[a->dim], dims[b->dim],
-		    unit ? "; time spans have units: 250ms, 30s, 5m" : "");
+		parse_fail(p, b->off, E_TYPE, "%s is compared with %s%s", dims[a->dim],
+		    dims[b->dim], unit ? "; time spans have units: 250ms, 30s, 5m" : "");
 		return NULL;
 	}
 	if (a->kind == N_FIELD && b->kind == N_NUM && num_integer(&b->num, &whole)) {
@@ -431,8 +440,8 @@ parse_relation(struct parser *p, struct node *left)
 	bool lone = left->kind == N_FIELD, relop = at->type >= T_EQ && at->type <= T_GE;
 	enum field g;
 	struct target t = {left->f, F_NONE, lone ? field_info[left->f].name : "", false, false};
-	if (lone && (at->type == T_END || at->type == T_RPAREN || at->type == T_AND ||
-	    at->type == T_OR)) {
+	if (lone &&
+	    (at->type == T_END || at->type == T_RPAREN || at->type == T_AND || at->type == T_OR)) {
 		fail_no_test(p, left);
 		return NULL;
 	}
@@ -441,7 +450,8 @@ parse_relation(struct parser *p, struct node *left)
 		return parse_target_test(p, &t);
 	}
 	if (!relop) {
-		parse_fail(p, at->off, E_SYNTAX, "arithmetic needs a comparison after it: "
+		parse_fail(p, at->off, E_SYNTAX,
+		    "arithmetic needs a comparison after it: "
 		    "= != < <= > >=");
 		return NULL;
 	}

@@ -73,10 +73,10 @@ field_pair(const struct batch *batch, enum field f, struct pair *p)
 static uint64_t
 row_value(const void *data, unsigned width, uint32_t row)
 {
-	return width == 1 ? ((const uint8_t *)data)[row]
-	    : width == 2  ? ((const uint16_t *)data)[row]
-	    : width == 4  ? ((const uint32_t *)data)[row]
-			  : ((const uint64_t *)data)[row];
+	return width == 1   ? ((const uint8_t *)data)[row]
+	       : width == 2 ? ((const uint16_t *)data)[row]
+	       : width == 4 ? ((const uint32_t *)data)[row]
+			    : ((const uint64_t *)data)[row];
 }
 
 /* Is x in one of the sorted ranges? */
@@ -105,8 +105,8 @@ run_search(const struct test *t, const struct batch *b, uint64_t *out, unsigned 
 			uint32_t bit = (uint32_t)__builtin_ctzll(m), row = w * 64 + bit;
 			uint64_t x;
 			if (derived) {
-				bool has = p.b != NULL &&
-				    (p.b_present == NULL || (p.b_present[w] >> bit & 1) != 0);
+				bool has = p.b != NULL && (p.b_present == NULL ||
+							      (p.b_present[w] >> bit & 1) != 0);
 				uint64_t y = has ? p.b[row] : 0;
 				x = p.minus ? p.a[row] - y : p.a[row] + y;
 			} else {
@@ -174,7 +174,7 @@ search_v6(const struct test *t, uint64_t hi, uint64_t lo)
 		n -= half;
 	}
 	return n > 0 && (r[at].lo[0] < hi || (r[at].lo[0] == hi && r[at].lo[1] <= lo)) &&
-	    (hi < r[at].hi[0] || (hi == r[at].hi[0] && lo <= r[at].hi[1]));
+	       (hi < r[at].hi[0] || (hi == r[at].hi[0] && lo <= r[at].hi[1]));
 }
 
 static void
@@ -187,8 +187,8 @@ run_netsearch(const struct test *t, const struct addr *x, uint64_t *out, unsigne
 			const uint8_t *a = x[w * 64 + bit].b;
 			uint64_t hi = be64(a), lo = be64(a + 8);
 			bool hit = hi == 0 && lo >> 32 == 0xffff
-			    ? search(t->v4, t->n_v4, (uint32_t)lo)
-			    : search_v6(t, hi, lo);
+				       ? search(t->v4, t->n_v4, (uint32_t)lo)
+				       : search_v6(t, hi, lo);
 			hits |= (uint64_t)hit << bit;
 		}
 		out[w] = hits;
@@ -243,12 +243,16 @@ load_field(const struct filter_work *work, const struct batch *b, const struct a
 	const struct column *c = batch_get(b, op->f);
 	size_t at = (size_t)w * 64;
 	if (field_pair(b, op->f, &p) && p.a != NULL && (!p.minus || p.b != NULL)) {
-		enum field first = op->f == F_duration ? F_end
-		    : op->f == F_total_packets	       ? F_packets
-						       : F_bytes;
-		uint64_t second = p.b == NULL ? 0 : p.b_present != NULL ? p.b_present[w] : ~UINT64_C(0);
-		uint64_t both = present_word(batch_get(b, first), w) & (p.minus ? second : ~UINT64_C(0));
-		work->k->load_pair(p.a + at, p.b != NULL ? p.b + at : NULL, second, p.minus, both, to);
+		enum field first = op->f == F_duration	      ? F_end
+				   : op->f == F_total_packets ? F_packets
+							      : F_bytes;
+		uint64_t second = p.b == NULL		? 0
+				  : p.b_present != NULL ? p.b_present[w]
+							: ~UINT64_C(0);
+		uint64_t both =
+		    present_word(batch_get(b, first), w) & (p.minus ? second : ~UINT64_C(0));
+		work->k->load_pair(
+		    p.a + at, p.b != NULL ? p.b + at : NULL, second, p.minus, both, to);
 	} else if (c != NULL) {
 		work->k->load((enum k_op)op->op, c->data, w * 64, present_word(c, w), to);
 	} else {
@@ -362,9 +366,10 @@ run_insn(const struct insn *i, uint64_t (*regs)[BATCH_WORDS], unsigned nw)
 	uint64_t *d = regs[i->dst];
 	const uint64_t *a = regs[i->a], *b = regs[i->b];
 	for (unsigned w = 0; w < nw; w++)
-		d[w] = i->op == I_MINUS ? a[w] & ~b[w] : i->op == I_OR ? a[w] | b[w]
-		    : i->op == I_NONE				       ? 0
-								       : a[w];
+		d[w] = i->op == I_MINUS	 ? a[w] & ~b[w]
+		       : i->op == I_OR	 ? a[w] | b[w]
+		       : i->op == I_NONE ? 0
+					 : a[w];
 }
 
 uint32_t
@@ -381,7 +386,8 @@ filter_run(const struct filter *f, struct filter_work *work, const struct batch 
 	for (unsigned pc = 0; nw > 0 && pc < f->n_insns; pc++) {
 		const struct insn *i = &f->insns[pc];
 		if (i->op == I_TEST)
-			run_test(&f->tests[i->arg], work, b, work->regs[i->a], work->regs[i->dst], nw);
+			run_test(
+			    &f->tests[i->arg], work, b, work->regs[i->a], work->regs[i->dst], nw);
 		else if (i->op != I_EMPTY)
 			run_insn(i, work->regs, nw);
 		else if (is_empty(work->regs[i->a], nw))

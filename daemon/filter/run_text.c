@@ -53,8 +53,8 @@ match_memo(const struct test *t, struct filter_work *w, const struct batch *b, s
 }
 
 void
-run_text(const struct test *t, struct filter_work *w, const struct batch *b,
-    const struct column *c, const uint64_t *in, uint64_t *out, unsigned nw)
+run_text(const struct test *t, struct filter_work *w, const struct batch *b, const struct column *c,
+    const uint64_t *in, uint64_t *out, unsigned nw)
 {
 	const struct text *cells = c->data;
 	uint64_t can[BATCH_WORDS];
@@ -99,15 +99,16 @@ row_text(const struct batch *b, enum field f, uint32_t row, struct strv *out)
 }
 
 void
-run_same_text(const struct test *t, const struct batch *b, const uint64_t *in, uint64_t *out,
-    unsigned nw)
+run_same_text(
+    const struct test *t, const struct batch *b, const uint64_t *in, uint64_t *out, unsigned nw)
 {
 	for (unsigned w = 0; w < nw; w++) {
 		uint64_t hits = 0;
 		for (uint64_t m = in[w]; m != 0; m &= m - 1) {
 			uint32_t bit = (uint32_t)__builtin_ctzll(m);
 			struct strv x, y;
-			if (row_text(b, t->f, w * 64 + bit, &x) && row_text(b, t->g, w * 64 + bit, &y))
+			if (row_text(b, t->f, w * 64 + bit, &x) &&
+			    row_text(b, t->g, w * 64 + bit, &y))
 				hits |= (uint64_t)(strv_eq(x, y) != t->negate) << bit;
 		}
 		out[w] = hits;

@@ -18,7 +18,7 @@ field_is_number(enum field f)
 {
 	uint8_t t = field_info[f].type;
 	return t == FT_U8 || t == FT_U16 || t == FT_U32 || t == FT_U64 || t == FT_TIME ||
-	    t == FT_SPAN;
+	       t == FT_SPAN;
 }
 
 enum dim
@@ -74,8 +74,8 @@ ranges_normalise(struct range *r, uint32_t *n)
 }
 
 uint32_t
-ranges_and(const struct range *a, uint32_t an, const struct range *b, uint32_t bn,
-    struct range *out)
+ranges_and(
+    const struct range *a, uint32_t an, const struct range *b, uint32_t bn, struct range *out)
 {
 	uint32_t i = 0, j = 0, n = 0;
 	while (i < an && j < bn) {
@@ -155,7 +155,7 @@ nets_normalise(struct net *nets, uint32_t *n)
 			continue;
 		nets[to++] = nets[i];
 		while (to > 1 && net_is_v4(&nets[to - 2]) == net_is_v4(&nets[to - 1]) &&
-		    net_join(&nets[to - 2], &nets[to - 1], &nets[to - 2]))
+		       net_join(&nets[to - 2], &nets[to - 1], &nets[to - 2]))
 			to--;
 	}
 	*n = to;

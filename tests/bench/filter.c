@@ -41,8 +41,8 @@ put_addr(struct batch *b, enum field f, uint32_t row, bool v6, bool local)
 			a.b[i] = (uint8_t)rnd(256);
 	} else {
 		const uint8_t *n = nets[rnd(4)];
-		uint8_t p[4] = {local ? n[0] : (uint8_t)(1 + rnd(220)), local ? n[1] : (uint8_t)rnd(256),
-		    (uint8_t)rnd(256), (uint8_t)rnd(256)};
+		uint8_t p[4] = {local ? n[0] : (uint8_t)(1 + rnd(220)),
+		    local ? n[1] : (uint8_t)rnd(256), (uint8_t)rnd(256), (uint8_t)rnd(256)};
 		a = addr_v4(p);
 	}
 	batch_set_addr(b, f, row, &a);
@@ -67,8 +67,8 @@ put_names(struct batch *b, uint32_t r, unsigned app, bool tcp)
 static void
 put_row(struct batch *b, uint32_t r, const struct text *names)
 {
-	static const uint16_t ports[] = {443, 80, 53, 443, 22, 123, 0, 25, 143, 5353, 67, 161, 3389,
-	    445, 3306, 5060};
+	static const uint16_t ports[] = {
+	    443, 80, 53, 443, 22, 123, 0, 25, 143, 5353, 67, 161, 3389, 445, 3306, 5060};
 	unsigned app = (unsigned)(rnd(3) > 0 ? rnd(4) : rnd(16));
 	bool v6 = rnd(4) == 0, tcp = app == 0 || app == 1 || app == 4 || app > 11;
 	uint64_t packets = 1 + rnd(rnd(10) > 0 ? 20 : 20000);
@@ -113,18 +113,19 @@ make_batch(struct batch_pool *pool)
 }
 
 /* One term; %u is a number that makes it distinct. */
-static const char *const terms[] = {
-    "app %s", "not app %s", "app in (tls, %s)", "app != %s", "server_name \"*.%s\"",
-    "server_name \"*%u.%s\"", "server_name like \"a*%u*\"", "server_name in (\"a%u.example.org\", \"b%u.example.com\")",
-    "dst port %p", "port in (%p, %p, 8000-%q)", "dst_port in (22,25,80,110,143,443,465,587,993,995,%q)",
+static const char *const terms[] = {"app %s", "not app %s", "app in (tls, %s)", "app != %s",
+    "server_name \"*.%s\"", "server_name \"*%u.%s\"", "server_name like \"a*%u*\"",
+    "server_name in (\"a%u.example.org\", \"b%u.example.com\")", "dst port %p",
+    "port in (%p, %p, 8000-%q)", "dst_port in (22,25,80,110,143,443,465,587,993,995,%q)",
     "src net 10.%u.0.0/16", "net 10.0.0.0/8", "not dst net 192.168.%u.0/24",
     "dst_addr in (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 2001:db8:%u::/48)", "host 10.1.2.%u",
-    "total_bytes > %uK", "bytes < %q", "total_packets >= %u", "packets in (1-%u)", "rev_packets = 0",
-    "proto tcp", "udp", "proto in (tcp, udp, icmp)", "tcp_flags has syn", "tcp_flags has any (fin, rst)",
-    "(tcp_flags has syn and not tcp_flags has ack)", "duration > %us", "duration < %qms",
-    "total_bytes / total_packets < %u", "total_bytes * 8 / duration > %uK", "rev_bytes > bytes * %u",
-    "vlan = 10%d", "in_if in (1, %d)", "end_reason = idle", "rtt_server > %ums", "vlan is absent",
-    "(app %s or dst port %p)", "start >= 2026-11-22T10:00:%t", "ip6", "src port > 4%q"};
+    "total_bytes > %uK", "bytes < %q", "total_packets >= %u", "packets in (1-%u)",
+    "rev_packets = 0", "proto tcp", "udp", "proto in (tcp, udp, icmp)", "tcp_flags has syn",
+    "tcp_flags has any (fin, rst)", "(tcp_flags has syn and not tcp_flags has ack)",
+    "duration > %us", "duration < %qms", "total_bytes / total_packets < %u",
+    "total_bytes * 8 / duration > %uK", "rev_bytes > bytes * %u", "vlan = 10%d", "in_if in (1, %d)",
+    "end_reason = idle", "rtt_server > %ums", "vlan is absent", "(app %s or dst port %p)",
+    "start >= 2026-11-22T10:00:%t", "ip6", "src port > 4%q"};
 
 static void
 put_term(struct buf *t, const char *form)
@@ -137,15 +138,17 @@ put_term(struct buf *t, const char *form)
 		}
 		form++;
 		if (*form == 's')
-			buf_str(t, t->n > 4 && t->p[t->n - 1] == '.' ? domains[rnd(10)] : apps[rnd(16)]);
+			buf_str(t,
+			    t->n > 4 && t->p[t->n - 1] == '.' ? domains[rnd(10)] : apps[rnd(16)]);
 		else if (*form == 'p')
 			buf_str(t, ports[rnd(7)]);
 		else if (*form == 't')
 			buf_printf(t, "%02uZ", (unsigned)rnd(60));
 		else
-			buf_printf(t, "%u", *form == 'q' ? 8000 + (unsigned)rnd(1999)
-			    : *form == 'd'		  ? (unsigned)rnd(8)
-							  : 1 + (unsigned)rnd(200));
+			buf_printf(t, "%u",
+			    *form == 'q'   ? 8000 + (unsigned)rnd(1999)
+			    : *form == 'd' ? (unsigned)rnd(8)
+					   : 1 + (unsigned)rnd(200));
 	}
 }
 
@@ -217,10 +220,12 @@ main(int argc, char **argv)
 		all += passed[i];
 		if (verbose)
 			printf("%6.2f ns  %5.1f%%  %.*s\n", each[i],
-			    100.0 * (double)passed[i] / (BATCH_ROWS * BATCHES * ROUNDS), (int)c.n, c.p);
+			    100.0 * (double)passed[i] / (BATCH_ROWS * BATCHES * ROUNDS), (int)c.n,
+			    c.p);
 	}
 	printf("%d filters: %.3f us per flow in all, %.1f ns per flow and filter; %.1f%% passed; "
-	    "compiling %.1f us each\n", FILTERS, best / 1000, best / FILTERS,
+	       "compiling %.1f us each\n",
+	    FILTERS, best / 1000, best / FILTERS,
 	    100.0 * (double)all / ((double)FILTERS * BATCH_ROWS * BATCHES * ROUNDS), compile_us);
 	for (int i = 0; i < FILTERS; i++)
 		filter_free(&f[i]);

@@ -29,7 +29,8 @@ make_batch(struct batch_pool *pool)
 				batch_set_text(b, id, r, strv_of(names[(r + (uint32_t)f) % 6]));
 			} else if (field_info[f].type == FT_ADDR) {
 				if (r % 3 > 0)
-					a = addr_v4((const uint8_t[4]){10, (uint8_t)(r % 4), 0, (uint8_t)r});
+					a = addr_v4((const uint8_t[4]){
+					    10, (uint8_t)(r % 4), 0, (uint8_t)r});
 				a.b[15] = (uint8_t)r;
 				batch_set_addr(b, id, r, &a);
 			} else {

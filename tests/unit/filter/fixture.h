@@ -25,8 +25,8 @@ set_addr(struct batch *b, enum field f, uint32_t row, const char *text)
 }
 
 static inline void
-set_ends(struct batch *b, uint32_t row, const char *src, unsigned sport, const char *dst,
-    unsigned dport)
+set_ends(
+    struct batch *b, uint32_t row, const char *src, unsigned sport, const char *dst, unsigned dport)
 {
 	set_addr(b, F_src_addr, row, src);
 	set_addr(b, F_dst_addr, row, dst);
@@ -90,8 +90,8 @@ fixture_batch(struct batch_pool *pool)
 	set_times(b, 4, 3600000000, 60000000);
 	set_times(b, 6, 30000000, 31000000);
 	set_times(b, 7, 0, 0);
-	static const char *const app[FIXTURE_ROWS] = {"http", "tls", "dns", NULL, "http", NULL, "tls",
-	    "icmpv6"};
+	static const char *const app[FIXTURE_ROWS] = {
+	    "http", "tls", "dns", NULL, "http", NULL, "tls", "icmpv6"};
 	for (uint32_t r = 0; r < FIXTURE_ROWS; r++)
 		if (app[r] != NULL)
 			set_text(b, F_app, r, app[r]);
@@ -110,8 +110,8 @@ fixture_batch(struct batch_pool *pool)
 	    {F_tcp_flags, 4, 0}, {F_tcp_flags, 6, TCP_syn | TCP_ack | TCP_fin},
 	    {F_rev_tcp_flags, 0, TCP_syn | TCP_ack | TCP_psh}, {F_rev_tcp_flags, 1, 0},
 	    {F_end_reason, 0, END_IDLE}, {F_end_reason, 1, END_ACTIVE}, {F_end_reason, 2, 9},
-	    {F_vlan, 4, 100}, {F_vlan, 0, 7}, {F_rev_vlan, 6, 100}, {F_in_if, 0, 1}, {F_in_if, 4, 2},
-	    {F_out_if, 0, 2}, {F_src_as, 0, 64512}, {F_dst_as, 1, 64512},
+	    {F_vlan, 4, 100}, {F_vlan, 0, 7}, {F_rev_vlan, 6, 100}, {F_in_if, 0, 1},
+	    {F_in_if, 4, 2}, {F_out_if, 0, 2}, {F_src_as, 0, 64512}, {F_dst_as, 1, 64512},
 	    {F_src_mac, 0, 0x001a2b3c4d5e}, {F_dst_mac, 0, 0x001a2b3c4d5e},
 	    {F_src_mac, 1, 0xffffffffffff}, {F_dst_mac, 1, 1}, {F_rtt_client, 0, 50000},
 	    {F_rtt_client, 1, 200000}, {F_rtt_server, 0, 10000}, {F_http_status, 0, 404}};

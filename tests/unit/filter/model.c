@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * unit/filter/model.c - random conditions on random batches: the compiled filter must agree with the
- * naive model on every row, and its canonical text must be the same filter. */
+ * unit/filter/model.c - random conditions on random batches: the compiled filter must agree with
+ * the naive model on every row, and its canonical text must be the same filter. */
 #include <math.h>
 
 #include "fixture.h"
@@ -10,9 +10,12 @@
 static bool
 relation(enum model_op op, bool less, bool equal)
 {
-	return op == O_EQ ? equal : op == O_NE ? !equal : op == O_LT ? less : op == O_LE ? less || equal
-	    : op == O_GT					     ? !less && !equal
-								     : !less;
+	return op == O_EQ   ? equal
+	       : op == O_NE ? !equal
+	       : op == O_LT ? less
+	       : op == O_LE ? less || equal
+	       : op == O_GT ? !less && !equal
+			    : !less;
 }
 
 static bool
@@ -69,7 +72,7 @@ glob(const char *p, const char *s, size_t n, bool fold)
 	if (*p == '*')
 		return glob(p + 1, s, n, fold) || (n > 0 && glob(p, s + 1, n - 1, fold));
 	return n > 0 && (*p == '?' || fold_char(*p, fold) == fold_char(*s, fold)) &&
-	    glob(p + 1, s + 1, n - 1, fold);
+	       glob(p + 1, s + 1, n - 1, fold);
 }
 
 static bool
@@ -80,8 +83,9 @@ eval_text(const struct model *m, const struct batch *b, uint32_t row)
 	if (!batch_value(b, m->f, row, &v))
 		return false;
 	for (unsigned i = 0; i < m->n; i++)
-		hit = hit || (m->op >= O_LIKE ? glob(m->texts[i], v.text.p, v.text.n, m->op == O_ILIKE)
-					      : strv_eq(v.text, strv_of(m->texts[i])));
+		hit = hit ||
+		      (m->op >= O_LIKE ? glob(m->texts[i], v.text.p, v.text.n, m->op == O_ILIKE)
+				       : strv_eq(v.text, strv_of(m->texts[i])));
 	return hit != (m->op == O_NE);
 }
 
@@ -100,8 +104,11 @@ eval_arith(const struct model *m, const struct batch *b, uint32_t row)
 		}
 		if (t->op == '/' && y == 0)
 			return false;
-		x = t->op == 0 ? y : t->op == '+' ? x + y : t->op == '-' ? x - y : t->op == '*' ? x * y
-												: x / y;
+		x = t->op == 0	   ? y
+		    : t->op == '+' ? x + y
+		    : t->op == '-' ? x - y
+		    : t->op == '*' ? x * y
+				   : x / y;
 		if (!isfinite(x))
 			return false;
 	}
@@ -114,9 +121,9 @@ eval_same(const struct model *m, const struct batch *b, uint32_t row)
 	struct value x, y;
 	if (!batch_value(b, m->f, row, &x) || !batch_value(b, m->g, row, &y))
 		return false;
-	bool same = x.type == FT_TEXT ? strv_eq(x.text, y.text)
-	    : x.type == FT_ADDR	      ? memcmp(&x.addr, &y.addr, sizeof(x.addr)) == 0
-				      : x.u == y.u;
+	bool same = x.type == FT_TEXT	? strv_eq(x.text, y.text)
+		    : x.type == FT_ADDR ? memcmp(&x.addr, &y.addr, sizeof(x.addr)) == 0
+					: x.u == y.u;
 	return same != m->negate;
 }
 
@@ -139,7 +146,7 @@ model_eval(const struct model *m, const struct batch *b, uint32_t row)
 		return eval_text(m, b, row);
 	case M_HAS:
 		return batch_value(b, m->f, row, &v) &&
-		    (m->any ? (v.u & m->mask) != 0 : (v.u & m->mask) == m->mask);
+		       (m->any ? (v.u & m->mask) != 0 : (v.u & m->mask) == m->mask);
 	case M_ABSENT:
 		return batch_value(b, m->f, row, &v) == m->negate;
 	case M_SAME:
@@ -161,9 +168,9 @@ check(const struct filter *f, const struct model *m, struct filter_work *w, cons
 		bool expect = r < b->n && model_eval(m, b, r);
 		want += expect;
 		if (got != expect)
-			fail_msg("row %u of %u: %s, model says %s:\n%s\n%.*s", r, b->n, got ? "passes" : "fails",
-			    expect ? "passes" : "fails", text, (int)filter_canonical(f).n,
-			    filter_canonical(f).p);
+			fail_msg("row %u of %u: %s, model says %s:\n%s\n%.*s", r, b->n,
+			    got ? "passes" : "fails", expect ? "passes" : "fails", text,
+			    (int)filter_canonical(f).n, filter_canonical(f).p);
 	}
 	assert_int_equal(count, want);
 }
@@ -183,8 +190,9 @@ round_of(struct batch_pool *pool, struct filter_work *w, uint64_t *seed, uint32_
 			buf_strv(&copy, filter_canonical(f));
 			struct filter *g = must_compile(buf_cstr(&copy));
 			if (!strv_eq(filter_canonical(g), buf_view(&copy)))
-				fail_msg("no fixpoint: %s\n%s\n%.*s", buf_cstr(&text), buf_cstr(&copy),
-				    (int)filter_canonical(g).n, filter_canonical(g).p);
+				fail_msg("no fixpoint: %s\n%s\n%.*s", buf_cstr(&text),
+				    buf_cstr(&copy), (int)filter_canonical(g).n,
+				    filter_canonical(g).p);
 			check(g, m, w, b, buf_cstr(&copy));
 			filter_free(&f);
 			filter_free(&g);

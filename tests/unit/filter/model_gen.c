@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const enum field ints[] = {F_src_port, F_dst_port, F_proto, F_packets, F_bytes, F_rev_packets,
-    F_rev_bytes, F_in_if, F_ttl, F_vlan, F_total_packets, F_total_bytes, F_http_status};
+static const enum field ints[] = {F_src_port, F_dst_port, F_proto, F_packets, F_bytes,
+    F_rev_packets, F_rev_bytes, F_in_if, F_ttl, F_vlan, F_total_packets, F_total_bytes,
+    F_http_status};
 static const enum field all_texts[] = {F_app, F_http_host, F_tls_sni, F_dns_query, F_server_name};
 static const enum field addrs[] = {F_src_addr, F_dst_addr, F_exporter};
 static const enum field any_fields[] = {F_vlan, F_app, F_bytes, F_total_bytes, F_duration,
@@ -98,8 +99,8 @@ make_num(uint64_t *s, struct model *m, struct buf *out)
 		m->lo[i] = m->hi[i] = some_number(s, m->f);
 		if (m->f == F_src_mac) {
 			m->lo[i] = m->hi[i] = model_rnd(s, 4);
-			buf_printf(out, "%s00:00:00:00:00:%02x", i > 0 ? ", " : "",
-			    (unsigned)m->lo[i]);
+			buf_printf(
+			    out, "%s00:00:00:00:00:%02x", i > 0 ? ", " : "", (unsigned)m->lo[i]);
 			continue;
 		}
 		if (m->f == F_end_reason)
@@ -145,7 +146,8 @@ make_text(uint64_t *s, struct model *m, struct buf *out)
 	m->f = all_texts[model_rnd(s, 5)];
 	m->op = ops[model_rnd(s, 5)];
 	m->n = m->op >= O_IN ? 1 + model_rnd(s, 3) : 1;
-	buf_printf(out, "%s %s %s", field_info[m->f].name, op_names[m->op], m->op >= O_IN ? "(" : "");
+	buf_printf(
+	    out, "%s %s %s", field_info[m->f].name, op_names[m->op], m->op >= O_IN ? "(" : "");
 	for (unsigned i = 0; i < m->n; i++) {
 		some_text(s, m->texts[i], m->op >= O_LIKE ? "aB**?" : "aB");
 		buf_printf(out, "%s\"%s\"", i > 0 ? ", " : "", m->texts[i]);
@@ -190,7 +192,8 @@ make_other(uint64_t *s, struct model *m, struct buf *out)
 		m->f = model_rnd(s, 2) ? F_tcp_flags : F_rev_tcp_flags;
 		m->mask = (uint16_t)(1 + model_rnd(s, 31));
 		m->any = model_rnd(s, 2) == 0;
-		buf_printf(out, "%s has %s0x%x", field_info[m->f].name, m->any ? "any " : "", m->mask);
+		buf_printf(
+		    out, "%s has %s0x%x", field_info[m->f].name, m->any ? "any " : "", m->mask);
 	} else if (m->kind == M_ABSENT) {
 		m->f = any_fields[model_rnd(s, 12)];
 		buf_printf(out, "%s is %sabsent", field_info[m->f].name, m->negate ? "not " : "");
@@ -269,7 +272,12 @@ fill_cell(uint64_t *s, struct batch *b, enum field f, uint32_t row)
 	case FT_MAC:
 		batch_set_u(b, f, row, model_rnd(s, 4));
 		break;
-	case FT_U8: case FT_U16: case FT_U32: case FT_U64: case FT_SPAN: case FT_COUNT:
+	case FT_U8:
+	case FT_U16:
+	case FT_U32:
+	case FT_U64:
+	case FT_SPAN:
+	case FT_COUNT:
 		batch_set_u(b, f, row, some_value(s, f));
 		break;
 	}

@@ -23,8 +23,8 @@ example(const char *block, char *line, unsigned *n)
 		f = must_compile(line);
 		struct filter *g = must_compile(other + 7);
 		if (!strv_eq(filter_canonical(f), filter_canonical(g)))
-			fail_msg("'%s' is '%s', '%s' is '%s'", line, filter_canonical(f).p, other + 7,
-			    filter_canonical(g).p);
+			fail_msg("'%s' is '%s', '%s' is '%s'", line, filter_canonical(f).p,
+			    other + 7, filter_canonical(g).p);
 		filter_free(&f);
 		filter_free(&g);
 	}
