@@ -193,7 +193,8 @@ attach_all(struct engine *e, struct conf *c, struct err *err)
 					snprintf(err->file, sizeof(err->file), "%s", x->file);
 					err->line = x->line;
 				}
-				err_prefix(err, "%s: ", x->name);
+				if (strncmp(err->text, x->name, strlen(x->name)) != 0)
+					err_prefix(err, "%s: ", x->name);
 				return rc;
 			}
 		}
