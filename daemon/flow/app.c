@@ -333,8 +333,7 @@ app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt *pkt,
 	bool looked = pkt->payload_len > 0;
 	if (e->native && (st->stage & APP_S_NOT_NATIVE) == 0) {
 		native_look(&l, pkt);
-		if (st->progress == APP_DONE || st->by == APP_BY_NATIVE ||
-		    (st->stage & APP_S_HELD) != 0)
+		if (st->progress == APP_DONE || st->by == APP_BY_NATIVE)
 			return;
 	}
 	if (e->ndpi.module != NULL) {

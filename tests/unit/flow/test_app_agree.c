@@ -4,8 +4,8 @@
  * Every packet of the captures l7-*, large-*, many-*, ... of the data directory (FLOWBUS_DATA, else
  * ../shared/data beside the source; FLOWBUS_ALL=1: all of them) goes through three engines: native
  * and nDPI, nDPI alone, native alone. Where the first says `native`, the second must agree, but for
- * the exceptions listed here with their reasons. What Debian's ndpiReader 4.2 said about these flows
- * is compared too. VERBOSE=1 lists differences. Without the data the program is skipped (77). */
+ * the exceptions listed here with their reasons. What Debian's ndpiReader 4.2 said is
+ * compared too. VERBOSE=1 lists differences. Without the data the program is skipped (77). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

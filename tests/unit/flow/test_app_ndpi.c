@@ -122,6 +122,27 @@ native_wins(void **state)
 	app_engine_free(&e);
 }
 
+/* "S" may be the beginning of a method, and is PostgreSQL's answer: nDPI sees it meanwhile. */
+static void
+ndpi_sees_what_is_held(void **state)
+{
+	struct app_engine *e = engine(true, true, 1);
+	struct counters c = {0};
+	struct app_state st = {0};
+
+	(void)state;
+	say(e, &st, &c, true, 7000, "S");
+	assert_true((st.stage & APP_S_HELD) != 0);
+	assert_int_equal(counter_get(&c, C_app_ndpi_packets), 1);
+	say(e, &st, &c, false, 7000, "\x99\x98\x97 junk");
+	assert_int_equal(counter_get(&c, C_app_ndpi_packets), 2);
+	assert_int_equal(st.stage & APP_S_HELD, 0);
+	assert_int_equal(st.text, 0);
+	assert_int_equal(st.by, 0);
+	app_release(e, &st);
+	app_engine_free(&e);
+}
+
 static void
 pool_and_budget(void **state)
 {
@@ -200,7 +221,8 @@ main(void)
 	}
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_ndpis), cmocka_unit_test(ndpi_names_the_rest),
-		cmocka_unit_test(native_wins), cmocka_unit_test(pool_and_budget),
+		cmocka_unit_test(native_wins), cmocka_unit_test(ndpi_sees_what_is_held),
+		cmocka_unit_test(pool_and_budget),
 		cmocka_unit_test(guess_by_port), cmocka_unit_test(free_with_flows_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
