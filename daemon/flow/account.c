@@ -10,7 +10,7 @@ set_initiator(struct flow *f, unsigned side, unsigned by)
 	f->flags |= by << FLOW_BY_SHIFT;
 	/* a host that talks to itself on one port: all packets count as the initiator's */
 	if (side == 1 && (f->key.w[0] != f->key.w[2] || f->key.w[1] != f->key.w[3] ||
-	    flow_key_port(&f->key, 0) != flow_key_port(&f->key, 1)))
+			     flow_key_port(&f->key, 0) != flow_key_port(&f->key, 1)))
 		f->flags |= FLOW_SWAPPED;
 }
 
@@ -63,8 +63,8 @@ facts_note(struct flow_facts *to, const struct wire_pkt *pkt)
 }
 
 static void
-handshake_set(struct flow *f, struct flow_cold *c, unsigned state, const struct wire_pkt *pkt,
-    int64_t ts_us)
+handshake_set(
+    struct flow *f, struct flow_cold *c, unsigned state, const struct wire_pkt *pkt, int64_t ts_us)
 {
 	f->flags = (f->flags & ~(uint32_t)FLOW_HS_MASK) | state << FLOW_HS_SHIFT;
 	c->hs_us = ts_us;
@@ -73,8 +73,8 @@ handshake_set(struct flow *f, struct flow_cold *c, unsigned state, const struct 
 
 /* Does this ACK answer the segment being timed, and how long did that take? */
 static bool
-handshake_answer(const struct flow_cold *c, const struct wire_pkt *pkt, int64_t ts_us,
-    uint32_t *rtt_out)
+handshake_answer(
+    const struct flow_cold *c, const struct wire_pkt *pkt, int64_t ts_us, uint32_t *rtt_out)
 {
 	int64_t took = ts_us - c->hs_us;
 	if ((int32_t)(pkt->tcp_ack - c->hs_seq) <= 0 || took < 0 || took > UINT32_MAX)
@@ -88,8 +88,8 @@ handshake_answer(const struct flow_cold *c, const struct wire_pkt *pkt, int64_t 
  * segment that was sent twice is not timed: the answer could be to either.
  */
 static void
-handshake_time(struct flow *f, struct flow_cold *c, unsigned side, const struct wire_pkt *pkt,
-    int64_t ts_us)
+handshake_time(
+    struct flow *f, struct flow_cold *c, unsigned side, const struct wire_pkt *pkt, int64_t ts_us)
 {
 	unsigned state = (f->flags & FLOW_HS_MASK) >> FLOW_HS_SHIFT;
 	bool from_syn = side == ((f->flags & FLOW_SYN_SIDE1) != 0);
@@ -103,7 +103,7 @@ handshake_time(struct flow *f, struct flow_cold *c, unsigned side, const struct 
 		if (side == 1)
 			f->flags |= FLOW_SYN_SIDE1;
 	} else if (state == HS_SYN && what == (TCP_syn | TCP_ack) && !from_syn &&
-	    handshake_answer(c, pkt, ts_us, &c->rtt_server)) {
+		   handshake_answer(c, pkt, ts_us, &c->rtt_server)) {
 		f->flags |= FLOW_HAS_RTT_SERVER;
 		handshake_set(f, c, HS_SYNACK, pkt, ts_us);
 	} else if (state == HS_SYNACK && what == TCP_ack && !from_syn) {
@@ -118,8 +118,8 @@ handshake_time(struct flow *f, struct flow_cold *c, unsigned side, const struct 
 
 /* A packet with SYN, FIN or RST, or one that may complete a handshake. */
 static __attribute__((noinline)) void
-tcp_event(struct flow_meter *m, uint32_t i, unsigned side, const struct wire_pkt *pkt,
-    int64_t ts_us)
+tcp_event(
+    struct flow_meter *m, uint32_t i, unsigned side, const struct wire_pkt *pkt, int64_t ts_us)
 {
 	struct flow *f = &m->table.hot[i];
 	unsigned tcp = pkt->tcp_flags;
@@ -137,8 +137,8 @@ tcp_event(struct flow_meter *m, uint32_t i, unsigned side, const struct wire_pkt
 }
 
 static __attribute__((noinline)) void
-app_packet(struct flow_meter *m, uint32_t i, unsigned side, const struct wire_pkt *pkt,
-    int64_t ts_us)
+app_packet(
+    struct flow_meter *m, uint32_t i, unsigned side, const struct wire_pkt *pkt, int64_t ts_us)
 {
 	struct flow *f = &m->table.hot[i];
 	struct app_state *st = &m->table.cold[i].app;
@@ -155,12 +155,12 @@ must_end(const struct flow_meter *m, const struct flow *f, unsigned tcp)
 	bool finished = (f->flags & FLOW_FINISHED) != 0;
 	int64_t silence = finished ? m->silence_finished : m->idle;
 	return m->now - f->last >= silence || m->now - f->first >= m->active ||
-	    (finished && (tcp & (TCP_syn | TCP_ack)) == TCP_syn);
+	       (finished && (tcp & (TCP_syn | TCP_ack)) == TCP_syn);
 }
 
 void
-meter_account(struct flow_meter *m, const struct meter_look *l, const struct wire_pkt *pkt,
-    int64_t ts_us)
+meter_account(
+    struct flow_meter *m, const struct meter_look *l, const struct wire_pkt *pkt, int64_t ts_us)
 {
 	unsigned side = l->side, tcp = (pkt->flags & WIRE_HAS_TCP) != 0 ? pkt->tcp_flags : 0;
 	uint32_t i = flow_table_find(&m->table, &l->key, l->hash);
@@ -193,7 +193,7 @@ meter_account(struct flow_meter *m, const struct meter_look *l, const struct wir
 	m->tot[C_pkt_metered]++;
 	m->tot[C_ip_bytes] += pkt->ip_len;
 	if (tcp != 0 && ((tcp & (TCP_syn | TCP_fin | TCP_rst)) != 0 ||
-	    (f->flags & FLOW_HS_MASK) >> FLOW_HS_SHIFT == HS_SYNACK))
+			    (f->flags & FLOW_HS_MASK) >> FLOW_HS_SHIFT == HS_SYNACK))
 		tcp_event(m, i, side, pkt, ts_us);
 	if ((f->flags & FLOW_APP_OPEN) != 0)
 		app_packet(m, i, side, pkt, ts_us);

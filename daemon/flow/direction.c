@@ -3,14 +3,12 @@
 #include "flow/direction.h"
 
 /* Registered or customary server ports above 1023, ascending. */
-static const uint16_t high_services[] = {
-	1080, 1194, 1433, 1434, 1494, 1521, 1701, 1720, 1723, 1812, 1813, 1883, 1900, 1935, 2049,
-	2055, 2181, 2375, 2376, 2404, 3128, 3260, 3268, 3269, 3306, 3389, 3478, 3479, 4369, 4500,
-	4739, 4789, 5004, 5060, 5061, 5222, 5223, 5269, 5353, 5355, 5432, 5556, 5671, 5672, 5683,
-	5684, 5900, 5938, 5984, 5985, 5986, 6343, 6379, 6443, 6667, 6881, 7000, 8000, 8008, 8080,
-	8081, 8086, 8088, 8333, 8443, 8472, 8883, 8888, 9000, 9042, 9090, 9092, 9100, 9200, 9300,
-	9418, 10050, 10051, 10250, 11211, 25565, 27017, 44818, 47808, 51820,
-};
+static const uint16_t high_services[] = {1080, 1194, 1433, 1434, 1494, 1521, 1701, 1720, 1723, 1812,
+    1813, 1883, 1900, 1935, 2049, 2055, 2181, 2375, 2376, 2404, 3128, 3260, 3268, 3269, 3306, 3389,
+    3478, 3479, 4369, 4500, 4739, 4789, 5004, 5060, 5061, 5222, 5223, 5269, 5353, 5355, 5432, 5556,
+    5671, 5672, 5683, 5684, 5900, 5938, 5984, 5985, 5986, 6343, 6379, 6443, 6667, 6881, 7000, 8000,
+    8008, 8080, 8081, 8086, 8088, 8333, 8443, 8472, 8883, 8888, 9000, 9042, 9090, 9092, 9100, 9200,
+    9300, 9418, 10050, 10051, 10250, 11211, 25565, 27017, 44818, 47808, 51820};
 
 bool
 flow_port_is_service(uint16_t port)
@@ -34,17 +32,27 @@ icmp_asks(uint8_t proto, uint8_t type)
 {
 	if (proto == 1)
 		switch (type) {
-		case 8: case 13: case 15: case 17: /* echo, timestamp, information, mask request */
+		case 8:
+		case 13:
+		case 15:
+		case 17: /* echo, timestamp, information, mask request */
 			return 1;
-		case 0: case 14: case 16: case 18:
+		case 0:
+		case 14:
+		case 16:
+		case 18:
 			return -1;
 		default:
 			return 0;
 		}
 	switch (type) {
-	case 128: case 139: case 144: /* echo, node information, home agent request */
+	case 128:
+	case 139:
+	case 144: /* echo, node information, home agent request */
 		return 1;
-	case 129: case 140: case 145:
+	case 129:
+	case 140:
+	case 145:
 		return -1;
 	default:
 		return 0;

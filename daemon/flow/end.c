@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow/end.c - when records end, and how they leave.
  *
- * The times kept with a flow decide (meter_due); the wheels only say when to look. An active timeout ends the record and keeps the entry, so that the next piece has
- * the same orientation and application; every other end drops the entry. */
+ * The times kept with a flow decide (meter_due); the wheels only say when to look. An active
+ * timeout ends the record and keeps the entry, so that the next piece has the same orientation and
+ * application; every other end drops the entry. */
 #include "flow/meter_priv.h"
 
 struct meter_due

@@ -9,10 +9,10 @@
 
 /* What the meter counts itself; application detection writes its own counters. */
 static const uint8_t own_counters[] = {C_pkt_seen, C_pkt_bytes, C_pkt_metered, C_ip_bytes,
-	C_pkt_non_ip, C_pkt_malformed, C_pkt_no_flow, C_pkt_fragments, C_pkt_truncated,
-	C_pkt_time_back, C_flow_opened, C_flow_ended, C_flow_ended_idle, C_flow_ended_active,
-	C_flow_ended_finished, C_flow_ended_forced, C_flow_ended_resources, C_flow_lost_batch,
-	C_flow_late_us_max, C_batch_out, C_flow_out};
+    C_pkt_non_ip, C_pkt_malformed, C_pkt_no_flow, C_pkt_fragments, C_pkt_truncated, C_pkt_time_back,
+    C_flow_opened, C_flow_ended, C_flow_ended_idle, C_flow_ended_active, C_flow_ended_finished,
+    C_flow_ended_forced, C_flow_ended_resources, C_flow_lost_batch, C_flow_late_us_max, C_batch_out,
+    C_flow_out};
 
 void
 flow_meter_conf_default(struct flow_meter_conf *c)
@@ -242,7 +242,8 @@ burst_look(struct flow_meter *m, int linktype, const struct flow_frame *f, unsig
 	unsigned fresh = 0, n_known = 0;
 	for (unsigned k = 0; k < n; k++) {
 		struct meter_look *l = &look[k];
-		l->status = wire_packet_decode(linktype, f[k].data, f[k].caplen, f[k].wirelen, &pkt[k]);
+		l->status =
+		    wire_packet_decode(linktype, f[k].data, f[k].caplen, f[k].wirelen, &pkt[k]);
 		if (l->status != WIRE_IP)
 			continue;
 		bool vlan = m->conf.key_vlan && (pkt[k].flags & WIRE_HAS_VLAN) != 0;
@@ -292,8 +293,8 @@ burst(struct flow_meter *m, int linktype, const struct flow_frame *f, unsigned n
 }
 
 void
-flow_meter_burst(struct flow_meter *m, int linktype, const struct flow_frame *f, unsigned n,
-    uint64_t mono_us)
+flow_meter_burst(
+    struct flow_meter *m, int linktype, const struct flow_frame *f, unsigned n, uint64_t mono_us)
 {
 	m->mono_us = mono_us;
 	for (unsigned k = 0; k < n; k += FLOW_BURST)
@@ -327,8 +328,7 @@ flow_meter_flush(struct flow_meter *m, uint64_t mono_us)
  * from now: queue all anew.
  */
 void
-flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle_us,
-    uint64_t tcp_end_us)
+flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle_us, uint64_t tcp_end_us)
 {
 	meter_end_due(m);
 	timeouts_set(m, active_us, idle_us, tcp_end_us);

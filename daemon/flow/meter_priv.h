@@ -19,8 +19,8 @@ enum {
 };
 
 /* Packet times are held within these, so that no sum of times overflows. */
-#define METER_TIME_MAX (INT64_C(1) << 53)
-#define METER_SPAN_MAX (INT64_C(1) << 53)
+#define METER_TIME_MAX	(INT64_C(1) << 53)
+#define METER_SPAN_MAX	(INT64_C(1) << 53)
 #define METER_CLOCK_MAX (INT64_C(1) << 61)
 
 struct meter_tally {
@@ -29,11 +29,11 @@ struct meter_tally {
 
 /* The second being counted: totals when it began, and applications of flows ended since. */
 struct meter_second {
-	int64_t number;           /* seconds since the epoch */
-	int64_t end;              /* meter clock at which it is complete */
+	int64_t number; /* seconds since the epoch */
+	int64_t end;	/* meter clock at which it is complete */
 	uint64_t packets, bytes, non_ip, malformed, opened, ended, no_flow, kernel, interface;
-	struct meter_tally *tally;/* by application, 65536 of them; NULL without detection */
-	uint16_t *touched;        /* those that are not zero */
+	struct meter_tally *tally; /* by application, 65536 of them; NULL without detection */
+	uint16_t *touched;	   /* those that are not zero */
 	uint32_t n_touched;
 };
 
@@ -45,8 +45,8 @@ struct flow_meter {
 	int64_t now, offset, next_event;
 	int64_t idle, active, tcp_end; /* METER_NEVER: none */
 	int64_t silence_finished;      /* the lesser of idle and tcp_end */
-	int64_t span;                  /* the lesser of idle and active: nobody is queued for later */
-	uint32_t n_back;               /* packets in a row that look like a step of the clock */
+	int64_t span;	 /* the lesser of idle and active: nobody is queued for later */
+	uint32_t n_back; /* packets in a row that look like a step of the clock */
 	bool started;
 
 	uint64_t tot[C_COUNT]; /* counters, published after each burst */
@@ -73,8 +73,8 @@ struct meter_look {
 /* account.c */
 
 /** Account an IP packet; the clock has been set. @ts_us is its own time. */
-void meter_account(struct flow_meter *m, const struct meter_look *l, const struct wire_pkt *pkt,
-    int64_t ts_us);
+void meter_account(
+    struct flow_meter *m, const struct meter_look *l, const struct wire_pkt *pkt, int64_t ts_us);
 
 /* end.c */
 

@@ -6,13 +6,12 @@
 
 /* Columns every record has, and those that some lack. */
 static const uint8_t dense_fields[] = {F_src_addr, F_dst_addr, F_src_port, F_dst_port, F_proto,
-	F_start, F_end, F_packets, F_bytes, F_rev_packets, F_rev_bytes, F_tcp_flags,
-	F_rev_tcp_flags, F_in_if, F_out_if, F_ip_version, F_direction_by, F_end_reason,
-	F_fragments};
-static const uint8_t sparse_fields[] = {F_tos, F_rev_tos, F_ttl, F_rev_ttl, F_icmp_type,
-	F_icmp_code, F_rtt_client, F_rtt_server};
-static const uint8_t l2_fields[] = {F_vlan, F_rev_vlan, F_inner_vlan, F_mpls_label, F_src_mac,
-	F_dst_mac};
+    F_start, F_end, F_packets, F_bytes, F_rev_packets, F_rev_bytes, F_tcp_flags, F_rev_tcp_flags,
+    F_in_if, F_out_if, F_ip_version, F_direction_by, F_end_reason, F_fragments};
+static const uint8_t sparse_fields[] = {
+    F_tos, F_rev_tos, F_ttl, F_rev_ttl, F_icmp_type, F_icmp_code, F_rtt_client, F_rtt_server};
+static const uint8_t l2_fields[] = {
+    F_vlan, F_rev_vlan, F_inner_vlan, F_mpls_label, F_src_mac, F_dst_mac};
 
 static bool
 columns_begin(struct record_writer *w, const uint8_t *fields, size_t n, bool dense)
@@ -44,24 +43,24 @@ record_begin(struct record_writer *w, struct batch *b)
 	memset(w->col, 0, sizeof w->col);
 	w->b = b;
 	bool ok = columns_begin(w, dense_fields, sizeof dense_fields, true) &&
-	    columns_begin(w, sparse_fields, sizeof sparse_fields, false) &&
-	    (!w->l2 || columns_begin(w, l2_fields, sizeof l2_fields, false)) &&
-	    text_begin(w, F_interface, w->interface_name, &w->interface) &&
-	    text_begin(w, F_probe, w->probe_name, &w->probe);
+		  columns_begin(w, sparse_fields, sizeof sparse_fields, false) &&
+		  (!w->l2 || columns_begin(w, l2_fields, sizeof l2_fields, false)) &&
+		  text_begin(w, F_interface, w->interface_name, &w->interface) &&
+		  text_begin(w, F_probe, w->probe_name, &w->probe);
 	if (!ok)
 		w->b = NULL;
 	return ok;
 }
 
 #define PUT(f, type, row, v) (((type *)w->col[f].data)[row] = (v))
-#define PUT_SOME(f, type, row, v)                                                                  \
-	(PUT(f, type, row, v), w->col[f].present[(row) >> 6] |= UINT64_C(1) << ((row) & 63))
+#define PUT_SOME(f, type, row, v) \
+	(PUT(f, type, row, v), w->col[f].present[(row) >> 6] |= UINT64_C(1) << ((row)&63))
 
 static uint64_t
 mac_number(const uint8_t *p)
 {
 	return (uint64_t)p[0] << 40 | (uint64_t)p[1] << 32 | (uint64_t)p[2] << 24 |
-	    (uint64_t)p[3] << 16 | (uint64_t)p[4] << 8 | p[5];
+	       (uint64_t)p[3] << 16 | (uint64_t)p[4] << 8 | p[5];
 }
 
 static void
@@ -111,8 +110,8 @@ write_some(struct record_writer *w, uint32_t row, const struct flow *f, const st
 }
 
 void
-record_write(struct record_writer *w, const struct flow *f, const struct flow_cold *c,
-    uint8_t end_reason)
+record_write(
+    struct record_writer *w, const struct flow *f, const struct flow_cold *c, uint8_t end_reason)
 {
 	uint32_t row = w->b->n;
 	unsigned from = (f->flags & FLOW_SWAPPED) != 0, to = !from;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow/record.h - ended flows become rows of a batch.
  *
- * The arrays of the columns are looked up once per batch; a record is then some forty plain stores. */
+ * The arrays of the columns are looked up once per batch; a record is then some 40 plain stores. */
 #ifndef FLOWBUS_FLOW_RECORD_H
 #define FLOWBUS_FLOW_RECORD_H
 
@@ -27,7 +27,7 @@ struct record_writer {
 /** Take an empty batch to fill. False without memory: the caller keeps it. */
 bool record_begin(struct record_writer *w, struct batch *b);
 /** Write the record of a flow into the next row; the caller then counts the row (b->n). */
-void record_write(struct record_writer *w, const struct flow *f, const struct flow_cold *c,
-    uint8_t end_reason);
+void record_write(
+    struct record_writer *w, const struct flow *f, const struct flow_cold *c, uint8_t end_reason);
 
 #endif

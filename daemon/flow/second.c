@@ -94,7 +94,8 @@ second_complete(struct flow_meter *m)
 	out.flows_new = m->tot[C_flow_opened] - s->opened;
 	out.flows_ended = m->tot[C_flow_ended] - s->ended;
 	if (m->now > s->end)
-		out.late_us = m->now - s->end < UINT32_MAX ? (uint32_t)(m->now - s->end) : UINT32_MAX;
+		out.late_us =
+		    m->now - s->end < UINT32_MAX ? (uint32_t)(m->now - s->end) : UINT32_MAX;
 	if (s->tally != NULL)
 		second_top(m, &out);
 	m->conf.second(m->conf.arg, &out);

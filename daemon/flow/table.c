@@ -25,8 +25,8 @@ void *
 flow_memory_get(size_t bytes)
 {
 	size_t size = whole_pages(bytes), slack = size >= HUGE_PAGE ? HUGE_PAGE : 0;
-	uint8_t *p = mmap(NULL, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-	    -1, 0);
+	uint8_t *p =
+	    mmap(NULL, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
 	if (slack != 0) {
@@ -60,12 +60,13 @@ flow_table_init(struct flow_table *t, uint32_t max, struct err *err)
 	t->bucket = flow_memory_get(buckets * sizeof *t->bucket);
 	t->spare = flow_memory_get(max * sizeof *t->spare);
 	t->reserved = whole_pages(max * sizeof *t->hot) + whole_pages(max * sizeof *t->cold) +
-	    whole_pages(buckets * sizeof *t->bucket) + whole_pages(max * sizeof *t->spare);
+		      whole_pages(buckets * sizeof *t->bucket) +
+		      whole_pages(max * sizeof *t->spare);
 	if (t->hot == NULL || t->cold == NULL || t->bucket == NULL || t->spare == NULL) {
 		unsigned long long mib = t->reserved >> 20;
 		flow_table_fini(t);
-		return err_set(err, E_NOMEM, "%llu MiB for %u flows cannot be had, lower max_flows",
-		    mib, max);
+		return err_set(
+		    err, E_NOMEM, "%llu MiB for %u flows cannot be had, lower max_flows", mib, max);
 	}
 	random_bytes(t->secret, sizeof t->secret);
 	return 0;

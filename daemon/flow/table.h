@@ -20,20 +20,20 @@
 #define FLOW_NONE UINT32_MAX
 
 enum {
-	FLOW_USED = 1 << 0,        /* the entry is in the table */
-	FLOW_OPEN = 1 << 1,        /* a record is being counted (else only its identity is kept) */
-	FLOW_SWAPPED = 1 << 2,     /* side 1 is the initiator */
-	FLOW_FIN0 = 1 << 3,        /* side 0 sent FIN */
+	FLOW_USED = 1 << 0,    /* the entry is in the table */
+	FLOW_OPEN = 1 << 1,    /* a record is being counted (else only its identity is kept) */
+	FLOW_SWAPPED = 1 << 2, /* side 1 is the initiator */
+	FLOW_FIN0 = 1 << 3,    /* side 0 sent FIN */
 	FLOW_FIN1 = 1 << 4,
-	FLOW_FINISHED = 1 << 5,    /* both FIN, or RST */
+	FLOW_FINISHED = 1 << 5, /* both FIN, or RST */
 	FLOW_HAS_RTT_CLIENT = 1 << 6,
 	FLOW_HAS_RTT_SERVER = 1 << 7,
-	FLOW_APP_OPEN = 1 << 8,    /* application detection wants to see packets */
-	FLOW_APP_ASKED = 1 << 9,   /* app_finish was called */
-	FLOW_SYN_SIDE1 = 1 << 10,  /* who sent the SYN being timed */
-	FLOW_BY_SHIFT = 12,        /* two bits: DIRECTION_BY_* */
+	FLOW_APP_OPEN = 1 << 8,	  /* application detection wants to see packets */
+	FLOW_APP_ASKED = 1 << 9,  /* app_finish was called */
+	FLOW_SYN_SIDE1 = 1 << 10, /* who sent the SYN being timed */
+	FLOW_BY_SHIFT = 12,	  /* two bits: DIRECTION_BY_* */
 	FLOW_BY_MASK = 3 << FLOW_BY_SHIFT,
-	FLOW_HS_SHIFT = 14,        /* two bits: enum flow_handshake */
+	FLOW_HS_SHIFT = 14, /* two bits: enum flow_handshake */
 	FLOW_HS_MASK = 3 << FLOW_HS_SHIFT,
 };
 
@@ -48,15 +48,15 @@ struct flow_key {
 /** What every packet touches: two cache lines. */
 struct flow {
 	_Alignas(64) struct flow_key key;
-	int64_t last;        /* meter clock at the newest packet */
-	uint32_t flags;      /* FLOW_* */
-	uint32_t hash;       /* low bits of the key's hash: its home bucket */
+	int64_t last;	/* meter clock at the newest packet */
+	uint32_t flags; /* FLOW_* */
+	uint32_t hash;	/* low bits of the key's hash: its home bucket */
 	uint32_t fragments;
 	uint32_t spare;
 	/* second line; arrays by side */
 	uint64_t packets[2], bytes[2];
-	int64_t first;       /* meter clock when the record began */
-	int64_t start, end;  /* least and greatest packet time of the record */
+	int64_t first;	    /* meter clock when the record began */
+	int64_t start, end; /* least and greatest packet time of the record */
 	uint16_t tcp_flags[2];
 	uint32_t spare2;
 };
@@ -67,7 +67,7 @@ struct flow_facts {
 	uint8_t mac[12]; /* destination, source */
 	uint32_t mpls_label;
 	uint16_t vlan, inner_vlan;
-	uint16_t flags;  /* WIRE_HAS_* */
+	uint16_t flags; /* WIRE_HAS_* */
 	uint8_t tos, ttl;
 	uint8_t icmp_type, icmp_code;
 };
@@ -75,8 +75,8 @@ struct flow_facts {
 struct flow_cold {
 	struct flow_facts facts[2]; /* by side */
 	struct app_state app;
-	int64_t hs_us;              /* packet time of the SYN or SYN-ACK being timed */
-	uint32_t hs_seq;            /* its sequence number */
+	int64_t hs_us;	 /* packet time of the SYN or SYN-ACK being timed */
+	uint32_t hs_seq; /* its sequence number */
 	uint32_t rtt_client, rtt_server;
 };
 _Static_assert(sizeof(struct flow_cold) == 96, "struct flow_cold grows the pool");
@@ -92,12 +92,12 @@ struct flow_table {
 	struct flow *hot;
 	struct flow_cold *cold;
 	struct flow_bucket *bucket;
-	uint32_t *spare;   /* stack of entries given back */
+	uint32_t *spare; /* stack of entries given back */
 	uint32_t n_spare;
-	uint32_t fresh;    /* entries from here on were never taken */
+	uint32_t fresh; /* entries from here on were never taken */
 	uint32_t max;
-	uint32_t mask;     /* buckets - 1 */
-	uint32_t hand;     /* where the next search for a victim begins */
+	uint32_t mask; /* buckets - 1 */
+	uint32_t hand; /* where the next search for a victim begins */
 	uint64_t secret[6];
 	uint64_t reserved; /* octets of memory */
 };
@@ -125,7 +125,7 @@ flow_table_count(const struct flow_table *t)
 uint32_t flow_table_take(struct flow_table *t, const struct flow_key *key, uint64_t hash);
 /** Take the entry out of the table; its memory may be reused at the next take. */
 void flow_table_drop(struct flow_table *t, uint32_t i);
-/** Of the next FLOW_VICTIMS entries in turn the one silent for longest. Only when the pool is spent. */
+/** Of the next FLOW_VICTIMS entries in turn the most silent. Only when the pool is spent. */
 uint32_t flow_table_victim(struct flow_table *t);
 
 /** The entry that the n-th take from now will give, or FLOW_NONE: for prefetching. */
@@ -159,7 +159,7 @@ flow_key_make(struct flow_key *k, const struct wire_pkt *p, uint16_t vlan)
 	k->w[2] = d0 ^ x0;
 	k->w[3] = d1 ^ x1;
 	k->w[4] = (sport ^ xp) | (dport ^ xp) << 16 | (uint64_t)p->proto << 32 |
-	    (uint64_t)p->ip_version << 40 | (uint64_t)vlan << 48;
+		  (uint64_t)p->ip_version << 40 | (uint64_t)vlan << 48;
 	return swap;
 }
 
@@ -185,7 +185,7 @@ static inline bool
 flow_key_eq(const struct flow_key *a, const struct flow_key *b)
 {
 	return ((a->w[0] ^ b->w[0]) | (a->w[1] ^ b->w[1]) | (a->w[2] ^ b->w[2]) |
-	    (a->w[3] ^ b->w[3]) | (a->w[4] ^ b->w[4])) == 0;
+		   (a->w[3] ^ b->w[3]) | (a->w[4] ^ b->w[4])) == 0;
 }
 
 static inline uint64_t

@@ -20,11 +20,11 @@ enum {
 };
 
 struct wheel {
-	uint32_t *next;              /* by entry: next in its slot, WHEEL_END or WHEEL_OUT */
+	uint32_t *next; /* by entry: next in its slot, WHEEL_END or WHEEL_OUT */
 	uint32_t slot[WHEEL_SLOTS];
-	uint64_t pos;                /* slots up to here have been looked at */
+	uint64_t pos; /* slots up to here have been looked at */
 	uint32_t max;
-	uint64_t reserved;           /* octets of memory */
+	uint64_t reserved; /* octets of memory */
 };
 
 #define WHEEL_END UINT32_MAX

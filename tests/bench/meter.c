@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * bench/meter.c - packets to flows to frames, per CPU second.
  *
- * Reads a capture file as the pcap input does (or, with --map, a classic pcap file mapped), meters it
- * and, with --encode, turns every batch into a compressed frame that is thrown away. CPU time is the
- * process's, user and system, from making the meter to the last frame: reading the file and the
- * first touch of all memory are in it. With --repeat the process keeps the file open, nothing else. */
+ * Reads a capture file as the pcap input does (or, with --map, a classic pcap file mapped), meters
+ * it and, with --encode, turns every batch into a compressed frame that is thrown away. CPU time is
+ * the process's, user and system, from making the meter to the last frame: reading the file and the
+ * first touch of all memory are in it. With --repeat the process keeps the file open, nothing else.
+ */
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -40,9 +41,10 @@ struct sink {
 static void
 usage(void)
 {
-	fputs("usage: bench_meter [--app off|native|ndpi] [--encode zstd|zlib|none] [--flows N]\n"
-	      "           [--active S] [--idle S] [--tcp-end S] [--burst N] [--no-l2] [--repeat N]\n"
-	      "           [--decode-only] [--map] CAPTURE.pcap\n",
+	fputs(
+	    "usage: bench_meter [--app off|native|ndpi] [--encode zstd|zlib|none] [--flows N]\n"
+	    "           [--active S] [--idle S] [--tcp-end S] [--burst N] [--no-l2] [--repeat N]\n"
+	    "           [--decode-only] [--map] CAPTURE.pcap\n",
 	    stderr);
 	exit(2);
 }
@@ -53,7 +55,7 @@ cpu_seconds(void)
 	struct rusage r;
 	(void)getrusage(RUSAGE_SELF, &r);
 	return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-	    (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+	       (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
 }
 
 static bool
@@ -165,8 +167,7 @@ report(const struct flow_meter *m, const struct sink *s, double cpu)
 		    (double)s->raw / (double)s->flows);
 	printf("\n  %u octets/entry  %.0f MB reserved  %.0f MB resident with the file's pages",
 	    per_flow, (double)memory / 1e6, (double)r.ru_maxrss / 1e3);
-	printf("  resources %" PRIu64 "  late max %.3f s\n",
-	    counter_get(c, C_flow_ended_resources),
+	printf("  resources %" PRIu64 "  late max %.3f s\n", counter_get(c, C_flow_ended_resources),
 	    (double)counter_get(c, C_flow_late_us_max) / 1e6);
 	if (s->packets != counter_get(c, C_pkt_metered) || counter_get(c, C_flow_lost_batch) != 0) {
 		fputs("bench_meter: records and packets do not add up\n", stderr);
@@ -205,30 +206,41 @@ decode_only(const struct capture *from)
 	unsigned n;
 	while ((n = capture_burst(&c, f, FLOW_BURST)) != 0)
 		for (unsigned k = 0; k < n; k++, n_packets++)
-			if (wire_packet_decode(c.linktype, f[k].data, f[k].caplen, f[k].wirelen,
-			    &pkt) == WIRE_IP)
+			if (wire_packet_decode(
+				c.linktype, f[k].data, f[k].caplen, f[k].wirelen, &pkt) == WIRE_IP)
 				sum += pkt.ip_len + pkt.sport;
 	double cpu = cpu_seconds() - began;
 	printf("decoding only: %.2f Mpps/CPU-s  %.1f ns/packet  (%" PRIu64 ")\n",
 	    (double)n_packets / cpu / 1e6, cpu * 1e9 / (double)n_packets, sum);
 }
 
-enum { O_APP = 1, O_ENCODE, O_FLOWS, O_ACTIVE, O_IDLE, O_TCP_END, O_BURST, O_NO_L2, O_REPEAT,
-	O_DECODE, O_MAP };
+enum {
+	O_APP = 1,
+	O_ENCODE,
+	O_FLOWS,
+	O_ACTIVE,
+	O_IDLE,
+	O_TCP_END,
+	O_BURST,
+	O_NO_L2,
+	O_REPEAT,
+	O_DECODE,
+	O_MAP
+};
 
 static const struct option options[] = {
-	{"app", required_argument, NULL, O_APP},
-	{"encode", required_argument, NULL, O_ENCODE},
-	{"flows", required_argument, NULL, O_FLOWS},
-	{"active", required_argument, NULL, O_ACTIVE},
-	{"idle", required_argument, NULL, O_IDLE},
-	{"tcp-end", required_argument, NULL, O_TCP_END},
-	{"burst", required_argument, NULL, O_BURST},
-	{"no-l2", no_argument, NULL, O_NO_L2},
-	{"repeat", required_argument, NULL, O_REPEAT},
-	{"decode-only", no_argument, NULL, O_DECODE},
-	{"map", no_argument, NULL, O_MAP},
-	{NULL, 0, NULL, 0},
+    {"app", required_argument, NULL, O_APP},
+    {"encode", required_argument, NULL, O_ENCODE},
+    {"flows", required_argument, NULL, O_FLOWS},
+    {"active", required_argument, NULL, O_ACTIVE},
+    {"idle", required_argument, NULL, O_IDLE},
+    {"tcp-end", required_argument, NULL, O_TCP_END},
+    {"burst", required_argument, NULL, O_BURST},
+    {"no-l2", no_argument, NULL, O_NO_L2},
+    {"repeat", required_argument, NULL, O_REPEAT},
+    {"decode-only", no_argument, NULL, O_DECODE},
+    {"map", no_argument, NULL, O_MAP},
+    {NULL, 0, NULL, 0},
 };
 
 static uint64_t
@@ -263,7 +275,9 @@ main(int argc, char **argv)
 	conf.app_native = false;
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (o) {
-		case O_APP: option_app(&conf, optarg); break;
+		case O_APP:
+			option_app(&conf, optarg);
+			break;
 		case O_ENCODE:
 			codec = frame_codec_parse(strv_of(optarg));
 			if (codec < 0)
@@ -271,16 +285,35 @@ main(int argc, char **argv)
 			sink.codec = (enum frame_codec)codec;
 			sink.encode = true;
 			break;
-		case O_FLOWS: conf.max_flows = (uint32_t)number(optarg, 1u << 28); break;
-		case O_ACTIVE: conf.active_us = number(optarg, 1 << 30) * 1000000; break;
-		case O_IDLE: conf.idle_us = number(optarg, 1 << 30) * 1000000; break;
-		case O_TCP_END: conf.tcp_end_us = number(optarg, 1 << 30) * 1000000; break;
-		case O_BURST: burst = (unsigned)number(optarg, FLOW_BURST); break;
-		case O_NO_L2: conf.l2 = false; break;
-		case O_REPEAT: repeat = (unsigned)number(optarg, 1000); break;
-		case O_DECODE: decode = true; break;
-		case O_MAP: map = true; break;
-		default: usage();
+		case O_FLOWS:
+			conf.max_flows = (uint32_t)number(optarg, 1u << 28);
+			break;
+		case O_ACTIVE:
+			conf.active_us = number(optarg, 1 << 30) * 1000000;
+			break;
+		case O_IDLE:
+			conf.idle_us = number(optarg, 1 << 30) * 1000000;
+			break;
+		case O_TCP_END:
+			conf.tcp_end_us = number(optarg, 1 << 30) * 1000000;
+			break;
+		case O_BURST:
+			burst = (unsigned)number(optarg, FLOW_BURST);
+			break;
+		case O_NO_L2:
+			conf.l2 = false;
+			break;
+		case O_REPEAT:
+			repeat = (unsigned)number(optarg, 1000);
+			break;
+		case O_DECODE:
+			decode = true;
+			break;
+		case O_MAP:
+			map = true;
+			break;
+		default:
+			usage();
 		}
 	if (optind + 1 != argc || burst == 0 || sink.work == NULL)
 		usage();

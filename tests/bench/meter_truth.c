@@ -70,11 +70,15 @@ list_read(struct table *t, const char *path)
 	memset(t->index, 0xff, room * 2 * sizeof *t->index);
 	while (fgets(line, sizeof line, f) != NULL) {
 		struct truth *r = &t->row[t->n];
-		if (t->n + 1 == room || sscanf(line, "%*u,%" SCNu8 ",%63[^,],%" SCNu16 ",%63[^,],%" SCNu16
-		    ",%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%" SCNd64 ",%" SCNd64 ",%" SCNu16
-		    ",%" SCNu16, &r->proto, client, &r->cport, server, &r->sport, &r->packets,
-		    &r->bytes, &r->rev_packets, &r->rev_bytes, &r->start, &r->end, &r->flags,
-		    &r->rev_flags) != 13 || addr_parse(strv_of(client), &r->client) != 0 ||
+		if (t->n + 1 == room ||
+		    sscanf(line,
+			"%*u,%" SCNu8 ",%63[^,],%" SCNu16 ",%63[^,],%" SCNu16 ",%" SCNu64
+			",%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%" SCNd64 ",%" SCNd64 ",%" SCNu16
+			",%" SCNu16,
+			&r->proto, client, &r->cport, server, &r->sport, &r->packets, &r->bytes,
+			&r->rev_packets, &r->rev_bytes, &r->start, &r->end, &r->flags,
+			&r->rev_flags) != 13 ||
+		    addr_parse(strv_of(client), &r->client) != 0 ||
 		    addr_parse(strv_of(server), &r->server) != 0)
 			stop("a line of the flow list is not understood");
 		r->start /= 1000;
@@ -96,8 +100,10 @@ take(void *arg, struct batch **bp)
 	const struct batch *b = *bp;
 	for (uint32_t r = 0; r < b->n; r++) {
 		struct truth k = {.client = COL(struct addr, F_src_addr),
-		    .server = COL(struct addr, F_dst_addr), .cport = COL(uint16_t, F_src_port),
-		    .sport = COL(uint16_t, F_dst_port), .proto = COL(uint8_t, F_proto)};
+		    .server = COL(struct addr, F_dst_addr),
+		    .cport = COL(uint16_t, F_src_port),
+		    .sport = COL(uint16_t, F_dst_port),
+		    .proto = COL(uint8_t, F_proto)};
 		uint32_t at = t->index[place(t, &k)];
 		if (at == UINT32_MAX) {
 			t->unknown++;
@@ -105,12 +111,12 @@ take(void *arg, struct batch **bp)
 		}
 		struct truth *w = &t->row[at];
 		t->wrong += w->seen || COL(uint64_t, F_packets) != w->packets ||
-		    COL(uint64_t, F_bytes) != w->bytes ||
-		    COL(uint64_t, F_rev_packets) != w->rev_packets ||
-		    COL(uint64_t, F_rev_bytes) != w->rev_bytes ||
-		    COL(int64_t, F_start) != w->start || COL(int64_t, F_end) != w->end ||
-		    COL(uint16_t, F_tcp_flags) != w->flags ||
-		    COL(uint16_t, F_rev_tcp_flags) != w->rev_flags;
+			    COL(uint64_t, F_bytes) != w->bytes ||
+			    COL(uint64_t, F_rev_packets) != w->rev_packets ||
+			    COL(uint64_t, F_rev_bytes) != w->rev_bytes ||
+			    COL(int64_t, F_start) != w->start || COL(int64_t, F_end) != w->end ||
+			    COL(uint16_t, F_tcp_flags) != w->flags ||
+			    COL(uint16_t, F_rev_tcp_flags) != w->rev_flags;
 		w->seen = true;
 	}
 	batch_unref(bp);

@@ -14,14 +14,36 @@ record(struct model *m, struct model_flow *f, int reason)
 	if (m->n_records == MODEL_RECORDS)
 		abort();
 	struct model_record *o = &m->record[m->n_records++];
-	*o = (struct model_record){.start = f->start, .end = f->end, .packets = i->packets,
-	    .bytes = i->bytes, .rev_packets = r->packets, .rev_bytes = r->bytes,
-	    .fragments = f->fragments, .tcp_flags = i->tcp_flags, .rev_tcp_flags = r->tcp_flags,
-	    .tos = -1, .rev_tos = -1, .ttl = -1, .rev_ttl = -1, .vlan = -1, .rev_vlan = -1,
-	    .inner_vlan = -1, .src_mac = -1, .dst_mac = -1, .icmp_type = -1, .icmp_code = -1,
-	    .rtt_client = f->rtt_client, .rtt_server = f->rtt_server, .direction_by = f->by,
-	    .end_reason = reason, .v6 = f->v6, .src = i->host, .dst = r->host, .sport = i->port,
-	    .dport = r->port, .proto = f->proto};
+	*o = (struct model_record){.start = f->start,
+	    .end = f->end,
+	    .packets = i->packets,
+	    .bytes = i->bytes,
+	    .rev_packets = r->packets,
+	    .rev_bytes = r->bytes,
+	    .fragments = f->fragments,
+	    .tcp_flags = i->tcp_flags,
+	    .rev_tcp_flags = r->tcp_flags,
+	    .tos = -1,
+	    .rev_tos = -1,
+	    .ttl = -1,
+	    .rev_ttl = -1,
+	    .vlan = -1,
+	    .rev_vlan = -1,
+	    .inner_vlan = -1,
+	    .src_mac = -1,
+	    .dst_mac = -1,
+	    .icmp_type = -1,
+	    .icmp_code = -1,
+	    .rtt_client = f->rtt_client,
+	    .rtt_server = f->rtt_server,
+	    .direction_by = f->by,
+	    .end_reason = reason,
+	    .v6 = f->v6,
+	    .src = i->host,
+	    .dst = r->host,
+	    .sport = i->port,
+	    .dport = r->port,
+	    .proto = f->proto};
 	if (i->packets > 0) {
 		o->tos = i->first.tos;
 		o->ttl = i->first.ttl;
@@ -106,7 +128,7 @@ static bool
 service(unsigned port)
 {
 	return (port > 0 && port < 1024 && port != 68 && port != 546) || port == 8080 ||
-	    port == 3306;
+	       port == 3306;
 }
 
 /* 1: the sender is the initiator, -1: the other one, 0: first packet decides. */
@@ -175,8 +197,12 @@ open_flow(struct model *m, const struct model_packet *p, unsigned sport, unsigne
 			f = &m->flow[i];
 	if (f == NULL)
 		abort();
-	*f = (struct model_flow){.used = true, .v6 = p->v6, .proto = p->proto,
-	    .vlan = m->key_vlan && p->vlan > 0 ? p->vlan : 0, .rtt_client = -1, .rtt_server = -1};
+	*f = (struct model_flow){.used = true,
+	    .v6 = p->v6,
+	    .proto = p->proto,
+	    .vlan = m->key_vlan && p->vlan > 0 ? p->vlan : 0,
+	    .rtt_client = -1,
+	    .rtt_server = -1};
 	f->side[0].host = p->src;
 	f->side[0].port = (uint16_t)sport;
 	f->side[1].host = p->dst;
@@ -396,10 +422,9 @@ model_read(const struct batch *b, struct model_record *out)
 #define GET(name) .name = cell(b, F_##name, r)
 		    GET(start), GET(end), GET(packets), GET(bytes), GET(rev_packets),
 		    GET(rev_bytes), GET(fragments), GET(tcp_flags), GET(rev_tcp_flags), GET(tos),
-		    GET(rev_tos), GET(ttl), GET(rev_ttl), GET(vlan), GET(rev_vlan),
-		    GET(inner_vlan), GET(src_mac), GET(dst_mac), GET(icmp_type), GET(icmp_code),
-		    GET(rtt_client), GET(rtt_server), GET(direction_by), GET(end_reason),
-		    GET(proto),
+		    GET(rev_tos), GET(ttl), GET(rev_ttl), GET(vlan), GET(rev_vlan), GET(inner_vlan),
+		    GET(src_mac), GET(dst_mac), GET(icmp_type), GET(icmp_code), GET(rtt_client),
+		    GET(rtt_server), GET(direction_by), GET(end_reason), GET(proto),
 #undef GET
 		    .v6 = cell(b, F_ip_version, r) == 6, .src = cell(b, F_src_addr, r),
 		    .dst = cell(b, F_dst_addr, r), .sport = cell(b, F_src_port, r),

@@ -115,9 +115,17 @@ begin(struct fix *f)
 static struct model_packet
 tcp(int64_t at, int src, int dst, int sport, int dport, int flags)
 {
-	return (struct model_packet){.ts_us = T0 + at, .proto = 6, .src = (uint8_t)src,
-	    .dst = (uint8_t)dst, .sport = (uint16_t)sport, .dport = (uint16_t)dport,
-	    .tcp_flags = (uint16_t)flags, .ip_len = 100, .ttl = 60, .vlan = -1, .inner_vlan = -1};
+	return (struct model_packet){.ts_us = T0 + at,
+	    .proto = 6,
+	    .src = (uint8_t)src,
+	    .dst = (uint8_t)dst,
+	    .sport = (uint16_t)sport,
+	    .dport = (uint16_t)dport,
+	    .tcp_flags = (uint16_t)flags,
+	    .ip_len = 100,
+	    .ttl = 60,
+	    .vlan = -1,
+	    .inner_vlan = -1};
 }
 
 static void
@@ -163,13 +171,32 @@ one_connection(void **state)
 	feed(f, p);
 	flow_meter_flush(f->m, 0);
 	assert_int_equal(f->n, 1);
-	const struct model_record want = {.start = T0, .end = T0 + 10000, .packets = 2,
-	    .bytes = 200, .rev_packets = 1, .rev_bytes = 100, .tcp_flags = TCP_syn | TCP_ack,
-	    .rev_tcp_flags = TCP_syn | TCP_ack, .ttl = 60, .rev_ttl = 55, .vlan = 5,
-	    .rev_vlan = -1, .inner_vlan = 6, .src_mac = 10, .dst_mac = 11, .icmp_type = -1,
-	    .icmp_code = -1, .rtt_client = 7000, .rtt_server = 3000,
-	    .direction_by = DIRECTION_BY_SYN, .end_reason = END_FORCED, .src = 1, .dst = 2,
-	    .sport = 40000, .dport = 80, .proto = 6};
+	const struct model_record want = {.start = T0,
+	    .end = T0 + 10000,
+	    .packets = 2,
+	    .bytes = 200,
+	    .rev_packets = 1,
+	    .rev_bytes = 100,
+	    .tcp_flags = TCP_syn | TCP_ack,
+	    .rev_tcp_flags = TCP_syn | TCP_ack,
+	    .ttl = 60,
+	    .rev_ttl = 55,
+	    .vlan = 5,
+	    .rev_vlan = -1,
+	    .inner_vlan = 6,
+	    .src_mac = 10,
+	    .dst_mac = 11,
+	    .icmp_type = -1,
+	    .icmp_code = -1,
+	    .rtt_client = 7000,
+	    .rtt_server = 3000,
+	    .direction_by = DIRECTION_BY_SYN,
+	    .end_reason = END_FORCED,
+	    .src = 1,
+	    .dst = 2,
+	    .sport = 40000,
+	    .dport = 80,
+	    .proto = 6};
 	assert_memory_equal(&f->record[0], &want, sizeof want);
 	assert_string_equal(f->interface, "eth7");
 	assert_string_equal(f->probe, "p1");
@@ -225,8 +252,10 @@ directions(void **state)
 	};
 	for (unsigned k = 0; k < sizeof cases / sizeof cases[0]; k++) {
 		const struct direction_case *c = &cases[k];
-		struct wire_pkt p = {.proto = (uint8_t)c->proto, .sport = (uint16_t)c->sport,
-		    .dport = (uint16_t)c->dport, .tcp_flags = (uint16_t)c->flags};
+		struct wire_pkt p = {.proto = (uint8_t)c->proto,
+		    .sport = (uint16_t)c->sport,
+		    .dport = (uint16_t)c->dport,
+		    .tcp_flags = (uint16_t)c->flags};
 		unsigned by = 0;
 		p.flags = c->type >= 0 ? WIRE_HAS_ICMP : c->proto == 47 ? 0 : WIRE_HAS_PORTS;
 		p.flags |= c->proto == 6 ? WIRE_HAS_TCP : 0;
@@ -248,8 +277,9 @@ pieces_keep_their_orientation(void **state)
 	f->conf.active_us = 10 * S;
 	begin(f);
 	for (int k = 0; k < 40; k++)
-		feed(f, k % 20 == 0 && k > 0 ? tcp(k * S, 2, 1, 40001, 40000, TCP_ack) :
-					       tcp(k * S, 1, 2, 40000, 40001, k == 0 ? TCP_syn : TCP_ack));
+		feed(f, k % 20 == 0 && k > 0
+			    ? tcp(k * S, 2, 1, 40001, 40000, TCP_ack)
+			    : tcp(k * S, 1, 2, 40000, 40001, k == 0 ? TCP_syn : TCP_ack));
 	flow_meter_flush(f->m, 0);
 	assert_int_equal(f->n, 4);
 	for (int k = 0; k < 4; k++) {
@@ -371,7 +401,8 @@ batches_are_not_late(void **state)
 {
 	struct fix *f = *state;
 	begin(f);
-	struct model_packet rst = tcp(0, 1, 2, 40000, 80, TCP_rst), syn = tcp(1, 1, 2, 40000, 80, TCP_syn);
+	struct model_packet rst = tcp(0, 1, 2, 40000, 80, TCP_rst),
+			    syn = tcp(1, 1, 2, 40000, 80, TCP_syn);
 	feed_at(f, &rst, 1000000);
 	feed_at(f, &syn, 1000000); /* ends the first */
 	feed_at(f, &syn, 1199999);
@@ -468,7 +499,8 @@ absurd_times_do_no_harm(void **state)
 	f->conf.active_us = f->conf.idle_us = f->conf.tcp_end_us = UINT64_MAX;
 	begin(f);
 	for (int k = 0; k < 6000; k++) {
-		struct model_packet p = tcp(0, 1 + k % 5, 9, 40000, 80, k % 7 == 0 ? TCP_rst : TCP_ack);
+		struct model_packet p =
+		    tcp(0, 1 + k % 5, 9, 40000, 80, k % 7 == 0 ? TCP_rst : TCP_ack);
 		p.ts_us = times[k / 70 % 6];
 		feed(f, p);
 	}
@@ -487,7 +519,7 @@ full_pool_keeps_the_busy(void **state)
 	begin(f);
 	for (int k = 0; k < 20000; k++) {
 		feed(f, tcp(k * 100, 1, 2, 40000, 80, k == 0 ? TCP_syn : TCP_ack)); /* busy */
-		feed(f, tcp(k * 100 + 50, 3, 4, 1 + k, 81, TCP_syn));               /* a scan */
+		feed(f, tcp(k * 100 + 50, 3, 4, 1 + k, 81, TCP_syn));		    /* a scan */
 	}
 	uint64_t early = count(f, C_flow_ended_resources);
 	flow_meter_flush(f->m, 0);

@@ -50,7 +50,7 @@ static unsigned
 some_tcp_flags(struct rng *r)
 {
 	static const uint16_t usual[] = {TCP_syn, TCP_syn, TCP_syn | TCP_ack, TCP_ack, TCP_ack,
-		TCP_ack | TCP_psh, TCP_ack | TCP_fin, TCP_ack | TCP_fin, TCP_rst, TCP_rst | TCP_ack};
+	    TCP_ack | TCP_psh, TCP_ack | TCP_fin, TCP_ack | TCP_fin, TCP_rst, TCP_rst | TCP_ack};
 	return one_in(r, 20) ? rnd(r, 512) : usual[rnd(r, sizeof usual / sizeof usual[0])];
 }
 
@@ -209,12 +209,14 @@ check_ledger(const struct flow_meter *m, const struct got *g)
 	assert_int_equal(packets, count(m, C_pkt_metered));
 	assert_int_equal(bytes, count(m, C_ip_bytes));
 	assert_int_equal(count(m, C_pkt_seen), count(m, C_pkt_metered) + count(m, C_pkt_non_ip) +
-	    count(m, C_pkt_malformed) + count(m, C_pkt_no_flow));
+						   count(m, C_pkt_malformed) +
+						   count(m, C_pkt_no_flow));
 	assert_int_equal(count(m, C_flow_opened), count(m, C_flow_ended));
 	assert_int_equal(count(m, C_flow_ended), g->n);
-	assert_int_equal(count(m, C_flow_ended), count(m, C_flow_ended_idle) +
-	    count(m, C_flow_ended_active) + count(m, C_flow_ended_finished) +
-	    count(m, C_flow_ended_forced) + count(m, C_flow_ended_resources));
+	assert_int_equal(count(m, C_flow_ended),
+	    count(m, C_flow_ended_idle) + count(m, C_flow_ended_active) +
+		count(m, C_flow_ended_finished) + count(m, C_flow_ended_forced) +
+		count(m, C_flow_ended_resources));
 	assert_int_equal(count(m, C_flow_active), 0);
 	assert_int_equal(g->second_packets, count(m, C_pkt_seen));
 	assert_int_equal(g->second_new, count(m, C_flow_opened));

@@ -74,7 +74,7 @@ static void
 table_survives_collisions(void **state)
 {
 	(void)state;
-	table_run(3);                          /* four home buckets, one tag */
+	table_run(3);				 /* four home buckets, one tag */
 	table_run(UINT64_C(0x0007000000000001)); /* two buckets, eight tags */
 	table_run(0);
 }
@@ -108,8 +108,8 @@ hash_spreads(void **state)
 		memset(fill, 0, N * sizeof *fill);
 		for (uint64_t k = 0; k < N; k++) {
 			uint64_t v4 = UINT64_C(0xffff) << 16;
-			struct flow_key key = {{0, v4 | 0x0100000a00000000, 0, v4 | 0x0200000a00000000,
-			    UINT64_C(6) << 32 | 443}};
+			struct flow_key key = {{0, v4 | 0x0100000a00000000, 0,
+			    v4 | 0x0200000a00000000, UINT64_C(6) << 32 | 443}};
 			if (shape == 0)
 				key.w[4] |= k << 16; /* ports */
 			else if (shape == 1)
