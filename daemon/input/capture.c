@@ -45,8 +45,7 @@ capture_free(void **self)
 }
 
 static int
-open_worker(struct capture *c, struct capture_worker *w, struct flow_meter_conf *m,
-    struct err *err)
+open_worker(struct capture *c, struct capture_worker *w, struct flow_meter_conf *m, struct err *err)
 {
 	if (wake_init(&w->wake) != 0) {
 		w->wake.fd = -1;
@@ -181,8 +180,8 @@ capture_detail(void *self, port_detail_fn *fn, void *arg)
 	uint32_t per_flow;
 	flow_meter_memory(c->worker[0].meter, &total, &per_flow);
 	input_detail_number(fn, arg, "ifindex", atomic_load(&c->ifindex));
-	input_detail_number(fn, arg, "speed_bps",
-	    c->speed != 0 ? c->speed : input_interface_speed(c->device));
+	input_detail_number(
+	    fn, arg, "speed_bps", c->speed != 0 ? c->speed : input_interface_speed(c->device));
 	input_detail_number(fn, arg, "workers", c->n_workers);
 	input_detail_number(fn, arg, "ring_bytes_per_worker", c->live_conf.ring);
 	input_detail_number(fn, arg, "meter_bytes_per_worker", total);
@@ -193,20 +192,20 @@ capture_detail(void *self, port_detail_fn *fn, void *arg)
 		snprintf(key, sizeof(key), "worker_%u_packets", i);
 		input_detail_number(fn, arg, key, counter_get(k, C_pkt_seen));
 		snprintf(key, sizeof(key), "worker_%u_dropped", i);
-		input_detail_number(fn, arg, key,
-		    counter_get(&c->worker[i].counters, C_pkt_dropped_kernel));
+		input_detail_number(
+		    fn, arg, key, counter_get(&c->worker[i].counters, C_pkt_dropped_kernel));
 	}
 }
 
 const struct port_type input_capture = {
-	.name = "capture",
-	.direction = PORT_INPUT,
-	.help = "Meter live packets; ADDRESS is an interface, or any for all of them.",
-	.open = capture_open,
-	.start = capture_start,
-	.stop = capture_stop,
-	.free = capture_free,
-	.set = capture_set,
-	.counters = capture_counters,
-	.detail = capture_detail,
+    .name = "capture",
+    .direction = PORT_INPUT,
+    .help = "Meter live packets; ADDRESS is an interface, or any for all of them.",
+    .open = capture_open,
+    .start = capture_start,
+    .stop = capture_stop,
+    .free = capture_free,
+    .set = capture_set,
+    .counters = capture_counters,
+    .detail = capture_detail,
 };

@@ -2,8 +2,9 @@
  * input/capture.h - the live capture input: its workers and what they share.
  *
  * Each worker has its own socket, meter and counters. They share whether the interface is there:
- * the worker that loses it says so, all close their sockets, and worker 0 opens the whole set again,
- * once a second, until it succeeds. Meanwhile the meters go on: their flows end by timeout. */
+ * the worker that loses it says so, all close their sockets, and worker 0 opens the whole set
+ * again, once a second, until it succeeds. Meanwhile the meters go on: their flows end by timeout.
+ */
 #ifndef FLOWBUS_INPUT_CAPTURE_H
 #define FLOWBUS_INPUT_CAPTURE_H
 
@@ -17,12 +18,12 @@ struct capture_worker {
 	_Alignas(64) struct counters counters; /* what the meter does not count: drops */
 	struct capture *capture;
 	unsigned index;
-	struct live live;         /* written by worker 0 while `lost`, else by its owner */
+	struct live live; /* written by worker 0 while `lost`, else by its owner */
 	struct flow_meter *meter;
 	uint32_t timeouts_seen;
 	struct flow_frame frames[FLOW_BURST];
 	unsigned n_frames;
-	uint8_t *bytes;           /* the frames' octets: the ring's are lost at a block's end */
+	uint8_t *bytes; /* the frames' octets: the ring's are lost at a block's end */
 	uint64_t mono_us, next_second_us;
 	uint64_t kernel_base, if_base; /* drops of sockets closed before */
 	uint64_t kernel_drops, if_drops;
@@ -36,15 +37,15 @@ struct capture {
 	char device[INPUT_NAME], probe[INPUT_NAME];
 	char *filter;
 	struct live_conf live_conf;
-	uint64_t speed;           /* as configured; 0 ask the kernel */
+	uint64_t speed; /* as configured; 0 ask the kernel */
 	struct input_timeouts timeouts;
 	struct seconds *seconds;
 	_Atomic bool stopping;
-	_Atomic bool lost;        /* the interface is gone */
-	_Atomic unsigned n_closed;/* workers that have closed their sockets since */
+	_Atomic bool lost;	   /* the interface is gone */
+	_Atomic unsigned n_closed; /* workers that have closed their sockets since */
 	_Atomic unsigned ifindex;
-	enum live_link link;      /* worker 0 only: what was last reported */
-	uint64_t next_try_us;     /* worker 0 only */
+	enum live_link link;  /* worker 0 only: what was last reported */
+	uint64_t next_try_us; /* worker 0 only */
 	unsigned n_workers;
 	struct capture_worker *worker;
 };

@@ -8,8 +8,8 @@
 #include "input/capture.h"
 
 enum {
-	DISPATCH = 1024,      /* packets between looks at the clock */
-	POLL_MS = 50,         /* a tick at least this often */
+	DISPATCH = 1024,			    /* packets between looks at the clock */
+	POLL_MS = 50,				    /* a tick at least this often */
 	STOP_US = 2 * LIVE_BLOCK_MS * 1000 + 10000, /* the ring's last blocks, when stopping */
 };
 
@@ -30,8 +30,8 @@ on_packet(u_char *user, const struct pcap_pkthdr *h, const u_char *bytes)
 	uint32_t len = h->caplen < max ? h->caplen : max;
 	uint8_t *to = w->bytes + (size_t)w->n_frames * max;
 	memcpy(to, bytes, len);
-	w->frames[w->n_frames++] = (struct flow_frame){to, len, h->len,
-	    (int64_t)h->ts.tv_sec * 1000000 + h->ts.tv_usec};
+	w->frames[w->n_frames++] =
+	    (struct flow_frame){to, len, h->len, (int64_t)h->ts.tv_sec * 1000000 + h->ts.tv_usec};
 	if (w->n_frames == FLOW_BURST)
 		flush_frames(w);
 }

@@ -23,8 +23,8 @@ input_timeouts_apply(struct input_timeouts *t, uint32_t *seen, struct flow_meter
 	if (now == *seen)
 		return;
 	*seen = now;
-	flow_meter_timeouts(m, atomic_load(&t->active_us), atomic_load(&t->idle_us),
-	    atomic_load(&t->tcp_end_us));
+	flow_meter_timeouts(
+	    m, atomic_load(&t->active_us), atomic_load(&t->idle_us), atomic_load(&t->tcp_end_us));
 }
 
 void
@@ -48,8 +48,8 @@ input_meter_conf(const struct conf_endpoint *conf, const struct port_host *host,
 	out->l2 = conf_bool(conf, "l2");
 	out->app_native = conf_choice(conf, "app") >= 1; /* off, native, ndpi */
 	/* a build without nDPI does what it can, unless somebody asked for nDPI */
-	out->app_ndpi = conf_choice(conf, "app") == 2 &&
-	    (conf_given(conf, "app") || app_ndpi_available());
+	out->app_ndpi =
+	    conf_choice(conf, "app") == 2 && (conf_given(conf, "app") || app_ndpi_available());
 	out->ndpi_flows = (uint32_t)conf_number(conf, "ndpi_flows");
 	out->ndpi_packets = (uint32_t)conf_number(conf, "ndpi_packets");
 	out->probe = probe;

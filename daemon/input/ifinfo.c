@@ -11,7 +11,7 @@
 
 #include "input/input.h"
 
-/* The request ends in bitmaps whose length the kernel tells first, as a negative number of words. */
+/* The request ends in bitmaps; asked first, the kernel tells their words as a negative number. */
 enum { LINK_MODE_OCTETS = 3 * 127 * 4 };
 
 uint64_t

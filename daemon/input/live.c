@@ -40,15 +40,17 @@ no_such_device(const char *device, struct err *err)
 		size_t at = strlen(list);
 		names[n++] = i->if_name;
 		if (at + strlen(i->if_name) + 2 < sizeof(list))
-			snprintf(list + at, sizeof(list) - at, "%s%s", at > 0 ? " " : "", i->if_name);
+			snprintf(
+			    list + at, sizeof(list) - at, "%s%s", at > 0 ? " " : "", i->if_name);
 	}
 	names[n] = NULL;
 	const char *near = strv_nearest(strv_of(device), names);
-	int rc = near != NULL ?
-	    err_set(err, E_NOENT, "capture: there is no interface \"%s\"; did you mean \"%s\"?", device,
-	    near) :
-	    err_set(err, E_NOENT, "capture: there is no interface \"%s\"; there are: %s any", device,
-	    list);
+	int rc =
+	    near != NULL
+		? err_set(err, E_NOENT,
+		      "capture: there is no interface \"%s\"; did you mean \"%s\"?", device, near)
+		: err_set(err, E_NOENT, "capture: there is no interface \"%s\"; there are: %s any",
+		      device, list);
 	if_freenameindex(all);
 	return rc;
 }
@@ -62,14 +64,17 @@ activate_error(const struct live_conf *conf, pcap_t *p, int status, struct err *
 		return no_such_device(conf->device, err);
 	case PCAP_ERROR_PERM_DENIED:
 	case PCAP_ERROR_PROMISC_PERM_DENIED:
-		return err_set(err, E_PERM, "capture: %s: not permitted to capture: run flowbusd as root, "
-		    "or give it CAP_NET_RAW (the systemd unit does)", conf->device);
+		return err_set(err, E_PERM,
+		    "capture: %s: not permitted to capture: run flowbusd as root, "
+		    "or give it CAP_NET_RAW (the systemd unit does)",
+		    conf->device);
 	case PCAP_ERROR_IFACE_NOT_UP:
-		return err_set(err, E_SYS, "capture: %s: the interface is down; try: ip link set %s up",
-		    conf->device, conf->device);
+		return err_set(err, E_SYS,
+		    "capture: %s: the interface is down; try: ip link set %s up", conf->device,
+		    conf->device);
 	default:
-		return err_set(err, E_SYS, "capture: %s: %s: %s", conf->device, pcap_statustostr(status),
-		    pcap_geterr(p));
+		return err_set(err, E_SYS, "capture: %s: %s: %s", conf->device,
+		    pcap_statustostr(status), pcap_geterr(p));
 	}
 }
 
@@ -80,8 +85,8 @@ open_one(const struct live_conf *conf, struct live *h, struct err *err)
 	char text[PCAP_ERRBUF_SIZE] = "";
 	*h = (struct live){NULL, -1, -1, 0};
 	if (conf->ring > INT_MAX)
-		return err_set(err, E_RANGE, "capture: %s: ring is limited to 2047M per worker",
-		    conf->device);
+		return err_set(
+		    err, E_RANGE, "capture: %s: ring is limited to 2047M per worker", conf->device);
 	if (!live_is_any(conf->device) && (h->ifindex = if_nametoindex(conf->device)) == 0)
 		return no_such_device(conf->device, err);
 	h->pcap = pcap_create(conf->device, text);
@@ -95,7 +100,8 @@ open_one(const struct live_conf *conf, struct live *h, struct err *err)
 	if (status < 0)
 		return activate_error(conf, h->pcap, status, err);
 	if (live_is_any(conf->device))
-		(void)pcap_set_datalink(h->pcap, DLT_LINUX_SLL2); /* else it is the older cooked form */
+		(void)pcap_set_datalink(
+		    h->pcap, DLT_LINUX_SLL2); /* else it is the older cooked form */
 	h->linktype = pcap_datalink(h->pcap);
 	if (!wire_linktype_known(h->linktype)) {
 		const char *name = pcap_datalink_val_to_name(h->linktype);
@@ -116,12 +122,14 @@ set_filter(struct live *h, const char *device, const char *filter, struct err *e
 {
 	struct bpf_program program;
 	if (pcap_compile(h->pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) != 0)
-		return err_set(err, E_SYNTAX, "capture: %s: filter \"%.200s\": %s (write it as for tcpdump)",
-		    device, filter, pcap_geterr(h->pcap));
+		return err_set(err, E_SYNTAX,
+		    "capture: %s: filter \"%.200s\": %s (write it as for tcpdump)", device, filter,
+		    pcap_geterr(h->pcap));
 	int rc = pcap_setfilter(h->pcap, &program);
 	pcap_freecode(&program);
-	return rc == 0 ? 0 : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s", device,
-	    pcap_geterr(h->pcap));
+	return rc == 0 ? 0
+		       : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s", device,
+			     pcap_geterr(h->pcap));
 }
 
 static int
@@ -129,8 +137,10 @@ set_reject_all(struct live *h, const char *device, struct err *err)
 {
 	struct bpf_insn reject = {BPF_RET | BPF_K, 0, 0, 0};
 	struct bpf_program program = {1, &reject};
-	return pcap_setfilter(h->pcap, &program) == 0 ? 0 : err_set(err, E_SYS,
-	    "capture: %s: cannot set the filter: %s", device, pcap_geterr(h->pcap));
+	return pcap_setfilter(h->pcap, &program) == 0
+		   ? 0
+		   : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s", device,
+			 pcap_geterr(h->pcap));
 }
 
 /** Join the group *id, or begin one when it is negative. */
@@ -150,8 +160,11 @@ join(const struct live *h, const char *device, int *id, struct err *err)
 			rc = getsockopt(h->fd, SOL_PACKET, PACKET_FANOUT, &arg, &size);
 		*id = arg & 0xffff;
 	}
-	return rc == 0 ? 0 : err_sys(err, E_SYS, "capture: %s: cannot share the interface between "
-	    "workers (PACKET_FANOUT; try workers=1)", device);
+	return rc == 0 ? 0
+		       : err_sys(err, E_SYS,
+			     "capture: %s: cannot share the interface between "
+			     "workers (PACKET_FANOUT; try workers=1)",
+			     device);
 }
 
 static void
@@ -175,7 +188,8 @@ open_all(const struct live_conf *conf, struct live *h, unsigned n, struct err *e
 		/* blocks begun before the filter are handed over within this time */
 		clock_sleep_us(2 * LIVE_BLOCK_MS * 1000 + 10000);
 		for (unsigned i = 0; i < n; i++)
-			for (int k = 0; k < 64 && pcap_dispatch(h[i].pcap, -1, discard, NULL) > 0; k++)
+			for (int k = 0; k < 64 && pcap_dispatch(h[i].pcap, -1, discard, NULL) > 0;
+			     k++)
 				continue;
 	}
 	for (unsigned i = 0; i < n && rc == 0; i++)

@@ -14,11 +14,12 @@
 
 #include "base/err.h"
 
-enum {
-	LIVE_BLOCK_MS = 20,     /* a block of the ring is handed over at the latest this long after
-	                         * its first packet, twice that when the kernel's timer is unlucky */
-	LIVE_MARGIN_US = 100000,/* so a drained ring has given all packets older than this */
-};
+/*
+ * A block of the ring is handed over at the latest LIVE_BLOCK_MS after its first packet, twice that
+ * when the kernel's timer is unlucky; so a drained ring has given all packets older than the
+ * margin.
+ */
+enum { LIVE_BLOCK_MS = 20, LIVE_MARGIN_US = 100000 };
 
 struct live_conf {
 	const char *device, *filter;

@@ -5,7 +5,8 @@
  * how fast the file is read or how slow the outputs are. Batches are pushed with may_wait, and when
  * all of the meter's batches are out it waits for one to come home: reading slows down, nothing is
  * lost. With pace = real packets are held back until their time has come; meanwhile the meter is
- * told the time of the newest packet again, which only seals batches that have waited long enough. */
+ * told the time of the newest packet again, which only seals batches that have waited long enough.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <pcap/pcap.h>
@@ -26,17 +27,17 @@ struct pcap_input {
 	struct flow_meter *meter;
 	struct input_timeouts timeouts;
 	uint32_t timeouts_seen;
-	struct counters counters;  /* what the meter does not count */
-	char name[INPUT_NAME];     /* of the file, as the interface of its flows */
+	struct counters counters; /* what the meter does not count */
+	char name[INPUT_NAME];	  /* of the file, as the interface of its flows */
 	char probe[INPUT_NAME];
-	char *filter;              /* text; NULL none */
-	struct bpf_program program;/* for program_linktype */
-	int program_linktype;      /* -1: none compiled */
+	char *filter;		    /* text; NULL none */
+	struct bpf_program program; /* for program_linktype */
+	int program_linktype;	    /* -1: none compiled */
 	bool is_real_pace;
-	bool is_paced;             /* first_us and first_mono are set */
+	bool is_paced;		   /* first_us and first_mono are set */
 	int64_t first_us, last_us; /* times of the first packet and of the newest */
 	uint64_t first_mono;
-	uint64_t mono_us;          /* refreshed every few bursts */
+	uint64_t mono_us; /* refreshed every few bursts */
 	struct wake wake;
 	_Atomic bool stopping;
 	_Atomic uint64_t give_up_us; /* monotonic; 0: wait for ever */
@@ -82,8 +83,8 @@ compile(struct pcap_input *in, int linktype, struct err *err)
 		return err_set(err, E_NOMEM, "filter: out of memory");
 	int rc = 0;
 	if (pcap_compile(dead, &in->program, in->filter, 1, PCAP_NETMASK_UNKNOWN) != 0)
-		rc = err_set(err, E_SYNTAX, "filter \"%.200s\": %s (write it as for tcpdump)", in->filter,
-		    pcap_geterr(dead));
+		rc = err_set(err, E_SYNTAX, "filter \"%.200s\": %s (write it as for tcpdump)",
+		    in->filter, pcap_geterr(dead));
 	else
 		in->program_linktype = linktype;
 	pcap_close(dead);
@@ -154,7 +155,8 @@ read_all(struct pcap_input *in, struct err *err)
 		int n = reader_burst(in->reader, frames, FLOW_BURST, &linktype, err);
 		if (rounds++ % 16 == 0 || n == -E_AGAIN) {
 			in->mono_us = clock_mono_us();
-			counter_set(&in->counters, C_pkt_linktype, reader_facts(in->reader).skipped);
+			counter_set(
+			    &in->counters, C_pkt_linktype, reader_facts(in->reader).skipped);
 		}
 		if (n == -E_AGAIN) {
 			if (in->last_us != INT64_MIN)
@@ -189,8 +191,10 @@ pcap_thread(void *arg)
 	if (rc != 0)
 		snprintf(why, sizeof(why), "%s", err.text);
 	else if (facts.skipped > 0)
-		snprintf(why, sizeof(why), "%" PRIu64 " packets of link type %d were skipped, we "
-		    "cannot decode it", facts.skipped, facts.skipped_linktype);
+		snprintf(why, sizeof(why),
+		    "%" PRIu64 " packets of link type %d were skipped, we "
+		    "cannot decode it",
+		    facts.skipped, facts.skipped_linktype);
 	if (why[0] != '\0')
 		in->host->state(in->host->ctx, facts.packets > 0 ? PORT_DEGRADED : PORT_DOWN, why);
 	if (!atomic_load(&in->stopping))
@@ -339,14 +343,15 @@ pcap_detail(void *self, port_detail_fn *fn, void *arg)
 }
 
 const struct port_type input_pcap = {
-	.name = "pcap",
-	.direction = PORT_INPUT,
-	.help = "Meter the packets of a pcap or pcapng file; ADDRESS is its path, or - for standard input.",
-	.open = pcap_open_input,
-	.start = pcap_start,
-	.stop = pcap_stop,
-	.free = pcap_free,
-	.set = pcap_set,
-	.counters = pcap_counters,
-	.detail = pcap_detail,
+    .name = "pcap",
+    .direction = PORT_INPUT,
+    .help =
+	"Meter the packets of a pcap or pcapng file; ADDRESS is its path, or - for standard input.",
+    .open = pcap_open_input,
+    .start = pcap_start,
+    .stop = pcap_stop,
+    .free = pcap_free,
+    .set = pcap_set,
+    .counters = pcap_counters,
+    .detail = pcap_detail,
 };

@@ -31,7 +31,8 @@ int
 reader_linktype_fault(const struct reader *r, struct err *err, int linktype)
 {
 	const char *name = pcap_datalink_val_to_name(linktype);
-	return reader_fault(r, err, E_UNSUP, "link type %d (%s) is not supported; supported are "
+	return reader_fault(r, err, E_UNSUP,
+	    "link type %d (%s) is not supported; supported are "
 	    "Ethernet, raw IP, Linux cooked, BSD loopback, PPP, Cisco HDLC and NFLOG",
 	    linktype, name != NULL ? name : "unknown");
 }
@@ -46,8 +47,11 @@ unknown_format(const struct reader *r, struct err *err)
 		const char *what;
 	} known[] = {
 	    {"\x1f\x8b", 2, "compressed by gzip; try: zcat FILE | flowbusd --attach 'pcap -'"},
-	    {"\x28\xb5\x2f\xfd", 4, "compressed by zstd; try: zstdcat FILE | flowbusd --attach 'pcap -'"},
-	    {"\xfd" "7zXZ", 5, "compressed by xz; try: xzcat FILE | flowbusd --attach 'pcap -'"},
+	    {"\x28\xb5\x2f\xfd", 4,
+		"compressed by zstd; try: zstdcat FILE | flowbusd --attach 'pcap -'"},
+	    {"\xfd"
+	     "7zXZ",
+		5, "compressed by xz; try: xzcat FILE | flowbusd --attach 'pcap -'"},
 	    {"BZh", 3, "compressed by bzip2; try: bzcat FILE | flowbusd --attach 'pcap -'"},
 	    {"snoop\0\0\0", 8, "a Solaris snoop file; convert it with editcap -F pcap"},
 	};
@@ -55,7 +59,8 @@ unknown_format(const struct reader *r, struct err *err)
 		if (reader_have(r) >= known[i].n &&
 		    memcmp(r->buf + r->at, known[i].magic, known[i].n) == 0)
 			return reader_fault(r, err, E_FORMAT, "this file is %s", known[i].what);
-	return reader_fault(r, err, E_FORMAT, "unknown file format: neither pcap nor pcapng "
+	return reader_fault(r, err, E_FORMAT,
+	    "unknown file format: neither pcap nor pcapng "
 	    "(editcap -F pcap converts many others)");
 }
 
@@ -103,8 +108,10 @@ reader_pcap_header(struct reader *r, struct err *err)
 	unsigned major = reader_u16(r, p + 4);
 	r->minor = reader_u16(r, p + 6);
 	if (major != 2 || r->minor > 4)
-		return reader_fault(r, err, E_UNSUP, "pcap version %u.%u is not supported, only "
-		    "2.0 to 2.4; the file may be damaged", major, r->minor);
+		return reader_fault(r, err, E_UNSUP,
+		    "pcap version %u.%u is not supported, only "
+		    "2.0 to 2.4; the file may be damaged",
+		    major, r->minor);
 	/* the upper bits say how long the frame check sequence is */
 	r->linktype = (int)(reader_u32(r, p + 20) & 0x03ffffff);
 	if (!wire_linktype_known(r->linktype))
@@ -147,15 +154,16 @@ step(struct reader *r, struct flow_frame *frames, unsigned max, bool is_common, 
 		if (__builtin_expect(w[2] > READER_CAPLEN_MAX, 0)) {
 			if (n > 0)
 				break; /* these first; the fault is met again */
-			return reader_fault(r, err, E_FORMAT, "packet %" PRIu64 " at octet %" PRIu64
-			    " claims %" PRIu32 " octets: the file is damaged there",
+			return reader_fault(r, err, E_FORMAT,
+			    "packet %" PRIu64 " at octet %" PRIu64 " claims %" PRIu32
+			    " octets: the file is damaged there",
 			    r->n_packets + 1, r->offset + at, w[2]);
 		}
 		r->need = header + w[2];
 		if (end - at < r->need)
 			break;
-		frames[n++] = (struct flow_frame){p + header, w[2], w[3],
-		    (int64_t)w[0] * 1000000 + w[1]};
+		frames[n++] =
+		    (struct flow_frame){p + header, w[2], w[3], (int64_t)w[0] * 1000000 + w[1]};
 		at += header + w[2];
 	}
 	r->at = at;
@@ -187,7 +195,8 @@ make_room(struct reader *r, struct err *err)
 	size_t cap = r->cap * 2;
 	uint8_t *buf = realloc(r->buf, cap);
 	if (buf == NULL)
-		return reader_fault(r, err, E_NOMEM, "no memory for a packet of %zu octets", r->need);
+		return reader_fault(
+		    r, err, E_NOMEM, "no memory for a packet of %zu octets", r->need);
 	r->buf = buf;
 	r->cap = cap;
 	return 0;
@@ -213,9 +222,10 @@ fill(struct reader *r, struct err *err)
 		return rc;
 	ssize_t n = read(r->fd, r->buf + r->end, r->cap - r->end);
 	if (n < 0)
-		return errno == EINTR || errno == EAGAIN ? -E_AGAIN :
-		    err_sys(err, E_IO, "%s: reading failed at octet %" PRIu64, r->name,
-		    r->offset + r->end);
+		return errno == EINTR || errno == EAGAIN
+			   ? -E_AGAIN
+			   : err_sys(err, E_IO, "%s: reading failed at octet %" PRIu64, r->name,
+				 r->offset + r->end);
 	r->is_eof = n == 0;
 	r->end += (size_t)n;
 	if (r->skip > 0) {
@@ -232,10 +242,11 @@ static int
 cut_short(const struct reader *r, struct err *err)
 {
 	if (!r->is_header_read)
-		return reader_fault(r, err, E_FORMAT, "too short for a capture file: %" PRIu64
-		    " octets", r->offset + r->end);
-	return reader_fault(r, err, E_TRUNC, "the file ends inside packet %" PRIu64 ", at octet %"
-	    PRIu64 ": it was cut short; the %" PRIu64 " whole packets before were read",
+		return reader_fault(r, err, E_FORMAT,
+		    "too short for a capture file: %" PRIu64 " octets", r->offset + r->end);
+	return reader_fault(r, err, E_TRUNC,
+	    "the file ends inside packet %" PRIu64 ", at octet %" PRIu64
+	    ": it was cut short; the %" PRIu64 " whole packets before were read",
 	    r->n_packets + 1, r->offset + r->end, r->n_packets);
 }
 
@@ -260,8 +271,8 @@ read_header(struct reader *r, struct err *err)
 }
 
 int
-reader_burst(struct reader *r, struct flow_frame *frames, unsigned max, int *linktype_out,
-    struct err *err)
+reader_burst(
+    struct reader *r, struct flow_frame *frames, unsigned max, int *linktype_out, struct err *err)
 {
 	for (;;) {
 		int n = 0;
@@ -270,8 +281,8 @@ reader_burst(struct reader *r, struct flow_frame *frames, unsigned max, int *lin
 		else if (!r->is_header_read)
 			n = read_header(r, err);
 		else
-			n = r->is_ng ? reader_ng_step(r, frames, max, err) :
-			    reader_pcap_step(r, frames, max, err);
+			n = r->is_ng ? reader_ng_step(r, frames, max, err)
+				     : reader_pcap_step(r, frames, max, err);
 		if (n != 0) {
 			*linktype_out = r->linktype;
 			return n;
@@ -279,8 +290,9 @@ reader_burst(struct reader *r, struct flow_frame *frames, unsigned max, int *lin
 		if (r->skip == 0 && reader_have(r) >= r->need)
 			continue;
 		if (r->is_eof)
-			return reader_have(r) == 0 && r->skip == 0 && r->is_header_read ? 0 :
-			    cut_short(r, err);
+			return reader_have(r) == 0 && r->skip == 0 && r->is_header_read
+				   ? 0
+				   : cut_short(r, err);
 		int rc = fill(r, err);
 		if (rc != 0)
 			return rc;
@@ -323,7 +335,10 @@ open_fd(struct reader *r, const char *path, struct err *err)
 		r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	}
 	if (r->fd < 0 || fstat(r->fd, &st) != 0)
-		return err_sys(err, errno == ENOENT ? E_NOENT : errno == EACCES ? E_PERM : E_IO,
+		return err_sys(err,
+		    errno == ENOENT   ? E_NOENT
+		    : errno == EACCES ? E_PERM
+				      : E_IO,
 		    "%s: cannot open the capture file", r->name);
 	if (S_ISDIR(st.st_mode))
 		return reader_fault(r, err, E_INVAL, "is a directory, not a capture file");
@@ -382,7 +397,9 @@ struct reader_facts
 reader_facts(const struct reader *r)
 {
 	return (struct reader_facts){
-	    .format = r->is_ng ? "pcapng" : r->header != 0 ? "pcap" : "",
+	    .format = r->is_ng	       ? "pcapng"
+		      : r->header != 0 ? "pcap"
+				       : "",
 	    .linktype = r->linktype,
 	    .packets = r->n_packets,
 	    .skipped = r->n_skipped,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * input/reader_ng.c - the pcapng format: blocks, sections, interfaces.
  *
- * A section header sets the byte order and forgets the interfaces. Interfaces of one file may differ
- * in link type and time resolution: a burst ends where the link type changes, and packets of an
- * interface whose link type we cannot decode are skipped and counted, unless the file begins with
- * nothing else. Blocks we do not know are stepped over without being buffered. */
+ * A section header sets the byte order and forgets the interfaces. Interfaces of one file may
+ * differ in link type and time resolution: a burst ends where the link type changes, and packets of
+ * an interface whose link type we cannot decode are skipped and counted, unless the file begins
+ * with nothing else. Blocks we do not know are stepped over without being buffered. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -12,7 +12,10 @@
 #include "wire/packet.h"
 
 enum {
-	NG_SECTION = 0x0a0d0d0a, NG_INTERFACE = 1, NG_PACKET_OLD = 2, NG_PACKET_SIMPLE = 3,
+	NG_SECTION = 0x0a0d0d0a,
+	NG_INTERFACE = 1,
+	NG_PACKET_OLD = 2,
+	NG_PACKET_SIMPLE = 3,
 	NG_PACKET = 6,
 };
 
@@ -26,8 +29,10 @@ read_section(struct reader *r, const uint8_t *p, struct err *err)
 	unsigned major = reader_u16(r, p + 12);
 	unsigned minor = reader_u16(r, p + 14);
 	if (major != 1 || (minor != 0 && minor != 2))
-		return reader_fault(r, err, E_UNSUP, "pcapng version %u.%u is not supported, only "
-		    "1.0 and 1.2; the file may be damaged", major, minor);
+		return reader_fault(r, err, E_UNSUP,
+		    "pcapng version %u.%u is not supported, only "
+		    "1.0 and 1.2; the file may be damaged",
+		    major, minor);
 	r->n_ifaces = 0;
 	return 0;
 }
@@ -47,8 +52,8 @@ read_resolution(uint8_t v)
 
 /** Options of an interface block: @n bytes at @p. */
 static int
-read_iface_options(struct reader *r, struct reader_iface *iface, const uint8_t *p, size_t n,
-    struct err *err)
+read_iface_options(
+    struct reader *r, struct reader_iface *iface, const uint8_t *p, size_t n, struct err *err)
 {
 	for (size_t at = 0; n - at >= 4;) {
 		unsigned code = reader_u16(r, p + at);
@@ -60,8 +65,10 @@ read_iface_options(struct reader *r, struct reader_iface *iface, const uint8_t *
 		if (code == OPT_TSRESOL && len >= 1) {
 			iface->units = read_resolution(v[0]);
 			if (iface->units == 0)
-				return reader_fault(r, err, E_UNSUP, "interface %" PRIu32 " has a time "
-				    "resolution we cannot read (0x%02x)", r->n_ifaces, v[0]);
+				return reader_fault(r, err, E_UNSUP,
+				    "interface %" PRIu32 " has a time "
+				    "resolution we cannot read (0x%02x)",
+				    r->n_ifaces, v[0]);
 		} else if (code == OPT_TSOFFSET && len == 8) {
 			uint64_t u;
 			memcpy(&u, v, 8);
@@ -77,15 +84,17 @@ static int
 read_iface(struct reader *r, const uint8_t *p, size_t len, struct err *err)
 {
 	if (len < 20)
-		return reader_fault(r, err, E_FORMAT, "interface block at octet %" PRIu64
-		    " is too short: the file is damaged", r->offset + r->at);
+		return reader_fault(r, err, E_FORMAT,
+		    "interface block at octet %" PRIu64 " is too short: the file is damaged",
+		    r->offset + r->at);
 	if (r->n_ifaces >= READER_IFACES_MAX)
 		return reader_fault(r, err, E_LIMIT, "more than %d interfaces", READER_IFACES_MAX);
 	if (r->n_ifaces == r->cap_ifaces) {
 		uint32_t cap = r->cap_ifaces != 0 ? r->cap_ifaces * 2 : 8;
 		struct reader_iface *ifaces = realloc(r->ifaces, cap * sizeof(*ifaces));
 		if (ifaces == NULL)
-			return reader_fault(r, err, E_NOMEM, "no memory for %" PRIu32 " interfaces", cap);
+			return reader_fault(
+			    r, err, E_NOMEM, "no memory for %" PRIu32 " interfaces", cap);
 		r->ifaces = ifaces;
 		r->cap_ifaces = cap;
 	}
@@ -110,8 +119,10 @@ time_us(const struct reader_iface *iface, uint64_t t)
 static int
 bad_packet(const struct reader *r, struct err *err, const char *why)
 {
-	return reader_fault(r, err, E_FORMAT, "packet %" PRIu64 " at octet %" PRIu64 " %s: the file is "
-	    "damaged there", r->n_packets + 1, r->offset + r->at, why);
+	return reader_fault(r, err, E_FORMAT,
+	    "packet %" PRIu64 " at octet %" PRIu64 " %s: the file is "
+	    "damaged there",
+	    r->n_packets + 1, r->offset + r->at, why);
 }
 
 /** A packet block of any of the three kinds. 0 with *out and *iface_out, or -E_*. */
@@ -144,7 +155,8 @@ read_packet(const struct reader *r, const uint8_t *p, size_t len, uint32_t type,
 		uint32_t cap = reader_u32(r, p + 20);
 		if (cap > room)
 			return bad_packet(r, err, "is longer than its block");
-		*out = (struct flow_frame){p + fixed, cap, reader_u32(r, p + 24), time_us(iface, t)};
+		*out =
+		    (struct flow_frame){p + fixed, cap, reader_u32(r, p + 24), time_us(iface, t)};
 	}
 	*iface_out = iface;
 	return 0;
@@ -163,7 +175,8 @@ is_packet(uint32_t type)
 static int64_t
 block_length(struct reader *r, const uint8_t *p, uint32_t *type, struct err *err)
 {
-	static const uint8_t little[4] = {0x4d, 0x3c, 0x2b, 0x1a}, big[4] = {0x1a, 0x2b, 0x3c, 0x4d};
+	static const uint8_t little[4] = {0x4d, 0x3c, 0x2b, 0x1a},
+			     big[4] = {0x1a, 0x2b, 0x3c, 0x4d};
 	memcpy(type, p, 4);
 	if (*type == NG_SECTION) {
 		r->need = 28;
@@ -171,8 +184,10 @@ block_length(struct reader *r, const uint8_t *p, uint32_t *type, struct err *err
 			return 0;
 		bool is_little = memcmp(p + 8, little, 4) == 0;
 		if (!is_little && memcmp(p + 8, big, 4) != 0) {
-			reader_fault(r, err, E_FORMAT, "pcapng section at octet %" PRIu64
-			    " names no byte order: the file is damaged", r->offset + r->at);
+			reader_fault(r, err, E_FORMAT,
+			    "pcapng section at octet %" PRIu64
+			    " names no byte order: the file is damaged",
+			    r->offset + r->at);
 			return -1;
 		}
 		r->is_swapped = is_little != (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
@@ -180,11 +195,14 @@ block_length(struct reader *r, const uint8_t *p, uint32_t *type, struct err *err
 		*type = reader_u32(r, p);
 	}
 	uint32_t len = reader_u32(r, p + 4);
-	uint32_t max = *type == NG_SECTION || *type == NG_INTERFACE ? NG_HEADER_MAX :
-	    is_packet(*type) ? READER_CAPLEN_MAX + 4096 : UINT32_MAX;
+	uint32_t max = *type == NG_SECTION || *type == NG_INTERFACE ? NG_HEADER_MAX
+		       : is_packet(*type)			    ? READER_CAPLEN_MAX + 4096
+								    : UINT32_MAX;
 	if (len < 12 || len % 4 != 0 || len > max || (*type == NG_SECTION && len < 28)) {
-		reader_fault(r, err, E_FORMAT, "block at octet %" PRIu64 " claims %" PRIu32
-		    " octets: the file is damaged there", r->offset + r->at, len);
+		reader_fault(r, err, E_FORMAT,
+		    "block at octet %" PRIu64 " claims %" PRIu32
+		    " octets: the file is damaged there",
+		    r->offset + r->at, len);
 		return -1;
 	}
 	return len;
@@ -217,8 +235,8 @@ next_packet(struct reader *r, size_t *len_out, uint32_t *type_out, struct err *e
 		*type_out = type;
 		if (!is_header)
 			return 1;
-		int rc = type == NG_SECTION ? read_section(r, p, err) :
-		    read_iface(r, p, (size_t)len, err);
+		int rc = type == NG_SECTION ? read_section(r, p, err)
+					    : read_iface(r, p, (size_t)len, err);
 		if (rc != 0)
 			return rc;
 		r->at += (size_t)len;
@@ -251,7 +269,8 @@ reader_ng_step(struct reader *r, struct flow_frame *frames, unsigned max, struct
 		if (frames == NULL)
 			return is_known ? 1 : reader_linktype_fault(r, err, iface->linktype);
 		if (!is_known) {
-			r->skipped_linktype = r->n_skipped == 0 ? iface->linktype : r->skipped_linktype;
+			r->skipped_linktype =
+			    r->n_skipped == 0 ? iface->linktype : r->skipped_linktype;
 			r->n_skipped++;
 		} else if (n > 0 && iface->linktype != r->linktype) {
 			return (int)n;

@@ -6,7 +6,7 @@
 #include "input/reader.h"
 
 enum {
-	READER_BUFFER = 256 << 10,   /* stays in the second-level cache */
+	READER_BUFFER = 256 << 10,    /* stays in the second-level cache */
 	READER_CAPLEN_MAX = 64 << 20, /* a longer packet is a damaged file */
 	READER_IFACES_MAX = 65536,
 };
@@ -14,24 +14,24 @@ enum {
 struct reader_iface {
 	int linktype;
 	uint32_t snaplen;
-	uint64_t units;   /* time units in a second */
+	uint64_t units;	  /* time units in a second */
 	int64_t offset_s; /* added to times, seconds */
 };
 
 struct reader {
 	int fd, wake_fd;
 	bool is_pipe, is_eof, is_header_read, is_ng;
-	char name[160];         /* for messages */
+	char name[160]; /* for messages */
 	uint8_t *buf;
-	size_t at, end, cap;    /* unread bytes are buf[at..end) */
-	size_t need;            /* bytes the next step wants at `at` */
-	uint64_t offset;        /* of buf[0] in the file */
-	uint64_t skip;          /* bytes of the file to throw away before going on */
+	size_t at, end, cap; /* unread bytes are buf[at..end) */
+	size_t need;	     /* bytes the next step wants at `at` */
+	uint64_t offset;     /* of buf[0] in the file */
+	uint64_t skip;	     /* bytes of the file to throw away before going on */
 	uint64_t n_packets, n_skipped;
 	int skipped_linktype, linktype;
 	/* pcap */
 	bool is_swapped, is_nano;
-	uint32_t header;        /* of a packet: 16 or 24 */
+	uint32_t header; /* of a packet: 16 or 24 */
 	uint32_t minor;
 	/* pcapng; is_swapped is the section's */
 	struct reader_iface *ifaces;

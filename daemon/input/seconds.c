@@ -90,8 +90,8 @@ static int
 by_bytes(const void *a, const void *b)
 {
 	const struct stats_app *x = a, *y = b;
-	return x->bytes != y->bytes ? (x->bytes < y->bytes ? 1 : -1) :
-	    strncmp(x->name, y->name, STATS_NAME);
+	return x->bytes != y->bytes ? (x->bytes < y->bytes ? 1 : -1)
+				    : strncmp(x->name, y->name, STATS_NAME);
 }
 
 /** Empty a slot into *out. */
@@ -180,7 +180,8 @@ seconds_poll(struct seconds *s, int64_t now_us)
 			if (s->slot[i].used &&
 			    (oldest == NULL || s->slot[i].sum.second < oldest->sum.second))
 				oldest = &s->slot[i];
-		if (oldest != NULL && now_us != INT64_MAX && slot_end_us(oldest) + OVERDUE_US > now_us)
+		if (oldest != NULL && now_us != INT64_MAX &&
+		    slot_end_us(oldest) + OVERDUE_US > now_us)
 			oldest = NULL;
 		if (oldest != NULL)
 			take_slot(oldest, &due, now_us);

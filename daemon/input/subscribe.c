@@ -8,7 +8,7 @@
 
 struct subscribe {
 	struct link *link;
-	struct link_end *end; /* NULL once stopped */
+	struct link_end *end;	    /* NULL once stopped */
 	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
 };
 
@@ -80,14 +80,14 @@ subscribe_counters(void *self, uint64_t sum[C_COUNT])
 }
 
 const struct port_type input_subscribe = {
-	.name = "subscribe",
-	.direction = PORT_INPUT,
-	.help = "Take flows from probes; ADDRESS is tcp://HOST:PORT of a probe, or tcp://*:PORT for "
+    .name = "subscribe",
+    .direction = PORT_INPUT,
+    .help = "Take flows from probes; ADDRESS is tcp://HOST:PORT of a probe, or tcp://*:PORT for "
 	    "probes that connect.",
-	.open = subscribe_open,
-	.start = subscribe_start,
-	.stop = subscribe_stop,
-	.free = subscribe_free,
-	.set = subscribe_set,
-	.counters = subscribe_counters,
+    .open = subscribe_open,
+    .start = subscribe_start,
+    .stop = subscribe_stop,
+    .free = subscribe_free,
+    .set = subscribe_set,
+    .counters = subscribe_counters,
 };

@@ -11,15 +11,24 @@
 
 #include <string.h>
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define LIKELY(x)   __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define FORCEINLINE static inline __attribute__((always_inline))
-#define OUTLINE static __attribute__((noinline))
+#define OUTLINE	    static __attribute__((noinline))
 
 enum {
-	PROTO_HOPOPT = 0, PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_DCCP = 33,
-	PROTO_ROUTING = 43, PROTO_FRAGMENT = 44, PROTO_AH = 51, PROTO_ICMP6 = 58, PROTO_DSTOPT = 60,
-	PROTO_SCTP = 132, PROTO_UDPLITE = 136,
+	PROTO_HOPOPT = 0,
+	PROTO_ICMP = 1,
+	PROTO_TCP = 6,
+	PROTO_UDP = 17,
+	PROTO_DCCP = 33,
+	PROTO_ROUTING = 43,
+	PROTO_FRAGMENT = 44,
+	PROTO_AH = 51,
+	PROTO_ICMP6 = 58,
+	PROTO_DSTOPT = 60,
+	PROTO_SCTP = 132,
+	PROTO_UDPLITE = 136,
 };
 
 enum { ETYPE_IP4 = 0x0800, ETYPE_IP6 = 0x86dd };
@@ -84,7 +93,7 @@ FORCEINLINE bool
 proto_has_ports(uint8_t proto)
 {
 	return proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP ||
-	    proto == PROTO_DCCP || proto == PROTO_UDPLITE;
+	       proto == PROTO_DCCP || proto == PROTO_UDPLITE;
 }
 
 /** What the link layer said, and no transport yet. */
@@ -208,13 +217,13 @@ FORCEINLINE bool
 is_extension(uint8_t next)
 {
 	return next == PROTO_HOPOPT || next == PROTO_ROUTING || next == PROTO_DSTOPT ||
-	    next == PROTO_FRAGMENT || next == PROTO_AH;
+	       next == PROTO_FRAGMENT || next == PROTO_AH;
 }
 
 /**
- * Skip the extension headers of an IPv6 packet with @left captured bytes. Sets the protocol, and the
- * length when there is a jumbo option. Returns the offset of the transport header, beyond @left when
- * it was not captured.
+ * Skip the extension headers of an IPv6 packet with @left captured bytes. Sets the protocol, and
+ * the length when there is a jumbo option. Returns the offset of the transport header, beyond @left
+ * when it was not captured.
  */
 OUTLINE uint32_t
 skip_extensions(const uint8_t *h, uint32_t left, struct wire_pkt *out)
@@ -223,7 +232,7 @@ skip_extensions(const uint8_t *h, uint32_t left, struct wire_pkt *out)
 	uint64_t length = out->ip_len;
 	uint32_t at = 40;
 	while (is_extension(next)) {
-		/* a chain that leaves its packet ends here; without a length there is no such end */
+		/* a chain that leaves its packet ends here; without a length nothing does */
 		if (at + 8 > left || (length > 40 && at + 8 > length))
 			break;
 		const uint8_t *e = h + at;
@@ -271,7 +280,8 @@ read_ip6(const struct frame *f, uint32_t off, struct wire_pkt *out)
 	out->ip_len = 40u + be16(h + 4);
 	out->l3 = h;
 	uint32_t at = 40;
-	if (UNLIKELY(out->proto != PROTO_TCP && out->proto != PROTO_UDP && is_extension(out->proto)))
+	if (UNLIKELY(
+		out->proto != PROTO_TCP && out->proto != PROTO_UDP && is_extension(out->proto)))
 		at = skip_extensions(h, left, out);
 	out->l3_len = left < out->ip_len ? left : out->ip_len;
 	if (UNLIKELY((out->flags & WIRE_LATER_FRAGMENT) != 0))
@@ -599,8 +609,8 @@ wire_linktype_known(int linktype)
 }
 
 enum wire_status
-wire_packet_decode(int linktype, const uint8_t *frame, uint32_t caplen, uint32_t wirelen,
-    struct wire_pkt *out)
+wire_packet_decode(
+    int linktype, const uint8_t *frame, uint32_t caplen, uint32_t wirelen, struct wire_pkt *out)
 {
 	if (LIKELY(linktype == 1))
 		return decode_ethernet(frame, caplen, wirelen, out);

@@ -21,8 +21,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	assert_always(p.ip_version == 4 || p.ip_version == 6);
 	assert_always(p.l3 >= frame && p.l3 + p.l3_len <= end && p.l3_len <= p.ip_len);
-	assert_always(p.payload == NULL ? p.payload_len == 0 :
-	    p.payload > p.l3 && p.payload + p.payload_len <= p.l3 + p.l3_len);
+	assert_always(p.payload == NULL
+			  ? p.payload_len == 0
+			  : p.payload > p.l3 && p.payload + p.payload_len <= p.l3 + p.l3_len);
 	assert_always((p.flags & WIRE_LATER_FRAGMENT) == 0 || (p.flags & WIRE_HAS_PORTS) == 0);
 	assert_always((p.flags & WIRE_HAS_PORTS) != 0 || (p.sport == 0 && p.dport == 0));
 	return 0;

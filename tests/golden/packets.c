@@ -63,7 +63,7 @@ main(int argc, char **argv)
 			else if (!is_bench)
 				print(&f[i], linktype);
 			else if (wire_packet_decode(linktype, f[i].data, f[i].caplen, f[i].wirelen,
-			    &p) == WIRE_IP) {
+				     &p) == WIRE_IP) {
 				bytes += p.ip_len;
 				ports += p.sport + p.dst.b[15] + p.payload_len;
 			}
@@ -72,7 +72,8 @@ main(int argc, char **argv)
 	struct reader_facts facts = reader_facts(r);
 	if (is_bench || is_read) {
 		double s = (double)(clock_mono_us() - start) / 1e6;
-		printf("%" PRIu64 " packets, %" PRIu64 " octets (%" PRIu64 "), %.3f s, %.1f Mpps, %.1f ns\n",
+		printf("%" PRIu64 " packets, %" PRIu64 " octets (%" PRIu64
+		       "), %.3f s, %.1f Mpps, %.1f ns\n",
 		    packets, bytes, ports, s, (double)packets / s / 1e6, s * 1e9 / (double)packets);
 	}
 	if (facts.skipped > 0)

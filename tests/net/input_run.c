@@ -38,9 +38,10 @@ run_second(void *ctx, const struct stats_second *s)
 {
 	(void)ctx;
 	printf("second {\"second\": %" PRId64 ", \"interface\": \"%s\", \"packets\": %" PRIu64
-	    ", \"bytes\": %" PRIu64 ", \"drops_kernel\": %" PRIu64 ", \"flows_active\": %" PRIu64
-	    ", \"flows_new\": %" PRIu64 ", \"late_us\": %" PRIu32 "}\n", s->second, s->interface,
-	    s->packets, s->bytes, s->drops_kernel, s->flows_active, s->flows_new, s->late_us);
+	       ", \"bytes\": %" PRIu64 ", \"drops_kernel\": %" PRIu64 ", \"flows_active\": %" PRIu64
+	       ", \"flows_new\": %" PRIu64 ", \"late_us\": %" PRIu32 "}\n",
+	    s->second, s->interface, s->packets, s->bytes, s->drops_kernel, s->flows_active,
+	    s->flows_new, s->late_us);
 	fflush(stdout);
 }
 
@@ -64,8 +65,8 @@ run_ended(void *ctx, bool failed)
 static int
 run(const struct port_type *type, const struct conf_endpoint *conf, struct err *err)
 {
-	struct port_host host = {NULL, "test", 1, NULL, NULL, run_push, run_second, run_state,
-	    run_ended};
+	struct port_host host = {
+	    NULL, "test", 1, NULL, NULL, run_push, run_second, run_state, run_ended};
 	uint64_t sum[C_COUNT] = {0};
 	void *self = NULL;
 	char c;
@@ -94,12 +95,14 @@ main(int argc, char **argv)
 	struct err err = {0};
 	char **words = NULL;
 	unsigned n = 0;
-	int rc = argc == 2 ? conf_split(argv[1], &words, &n, &err) :
-	    err_set(&err, E_INVAL, "usage: input_run 'TYPE ADDRESS [option=value ...]'");
+	int rc = argc == 2
+		     ? conf_split(argv[1], &words, &n, &err)
+		     : err_set(&err, E_INVAL, "usage: input_run 'TYPE ADDRESS [option=value ...]'");
 	if (rc == 0)
 		rc = conf_endpoint_parse((const char *const *)words, n, types, &conf, &err);
 	if (rc == 0)
-		rc = run(strcmp(conf->type, "pcap") == 0 ? &input_pcap : &input_capture, conf, &err);
+		rc =
+		    run(strcmp(conf->type, "pcap") == 0 ? &input_pcap : &input_capture, conf, &err);
 	if (rc != 0)
 		fprintf(stderr, "%s\n", err.text);
 	conf_words_free(&words, n);

@@ -13,7 +13,7 @@
 
 struct maker {
 	struct buf b;
-	bool is_big;   /* byte order */
+	bool is_big; /* byte order */
 };
 
 static inline void
@@ -71,8 +71,8 @@ static inline uint32_t
 make_udp(uint8_t out[1600], uint8_t host, uint16_t port, uint32_t n)
 {
 	uint32_t len = 28 + n;
-	static const uint8_t head[] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 0, 0, 1, 0, 0, 64,
-	    17, 0, 0, 10, 0, 0, 0, 10, 0, 1, 1, 0, 0, 0, 53, 0, 0, 0, 0};
+	static const uint8_t head[] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 0, 0,
+	    1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 0, 10, 0, 1, 1, 0, 0, 0, 53, 0, 0, 0, 0};
 	memset(out, 0x61, 1600);
 	memcpy(out, head, sizeof(head));
 	out[16] = (uint8_t)(len >> 8);

@@ -17,16 +17,16 @@ struct fake_host {
 	struct port_host port;
 	pthread_mutex_t lock;
 	uint64_t flows, packets, octets, rev_packets, batches;
-	uint64_t digest;         /* of all records, whatever their order */
-	unsigned delay_us;       /* a slow output */
-	struct batch *kept[64];  /* a stuck output: batches never come home */
+	uint64_t digest;	/* of all records, whatever their order */
+	unsigned delay_us;	/* a slow output */
+	struct batch *kept[64]; /* a stuck output: batches never come home */
 	unsigned n_kept, keep;
-	bool waited;             /* some push had may_wait */
+	bool waited; /* some push had may_wait */
 	unsigned n_seconds;
 	struct stats_second seconds[HOST_SECONDS];
 	enum port_state state;
 	char why[512];
-	_Atomic int ended;       /* 0 no, 1 well, 2 failed */
+	_Atomic int ended; /* 0 no, 1 well, 2 failed */
 };
 
 static inline uint64_t
@@ -105,8 +105,8 @@ host_init(struct fake_host *h)
 {
 	memset(h, 0, sizeof(*h));
 	pthread_mutex_init(&h->lock, NULL);
-	h->port = (struct port_host){h, "test", 1, NULL, NULL, host_push, host_second, host_state,
-	    host_ended};
+	h->port = (struct port_host){
+	    h, "test", 1, NULL, NULL, host_push, host_second, host_state, host_ended};
 }
 
 static inline void

@@ -24,8 +24,8 @@ make_traffic(struct maker *m)
 	put_pcap_header(m, 0xa1b2c3d4, 2, 4, 1);
 	for (uint32_t i = 0; i < PACKETS; i++) {
 		uint64_t t = UINT64_C(1700000000500000) + i * SPACING_US;
-		uint32_t n = make_udp(p, (uint8_t)(rand() % HOSTS), (uint16_t)(1000 + rand() % PORTS),
-		    (uint32_t)rand() % 100);
+		uint32_t n = make_udp(p, (uint8_t)(rand() % HOSTS),
+		    (uint16_t)(1000 + rand() % PORTS), (uint32_t)rand() % 100);
 		put_pcap_packet(m, (uint32_t)(t / 1000000), (uint32_t)(t % 1000000), p, n, n);
 	}
 }
@@ -221,8 +221,9 @@ test_filter(void **state)
 	make_traffic(&m);
 	assert_true(write_file(&m, path));
 	host_init(&h);
-	assert_int_equal(meter(&h, path, "idle=0 active=0 filter='udp port 1003 and src host 10.0.0.7'",
-	    sum), 1);
+	assert_int_equal(
+	    meter(&h, path, "idle=0 active=0 filter='udp port 1003 and src host 10.0.0.7'", sum),
+	    1);
 	assert_int_equal(h.flows, 1);
 	assert_int_equal(sum[C_pkt_seen], h.packets);
 	assert_true(h.packets > 0);
@@ -288,7 +289,8 @@ test_bad_pipe(void **state)
 	rmdir(dir);
 }
 
-/** Outputs that never give a batch back: reading waits, a stop ends it, every record is accounted. */
+/** Outputs that never give a batch back: reading waits, a stop ends it, every record is accounted.
+ */
 static void
 test_stuck(void **state)
 {
@@ -326,7 +328,8 @@ test_refused(void **state)
 	struct err err = {0};
 	void *self = NULL;
 	host_init(&h);
-	assert_int_equal(host_open(&h, &input_pcap, "pcap /nonexistent.pcap", &self, &err), -E_NOENT);
+	assert_int_equal(
+	    host_open(&h, &input_pcap, "pcap /nonexistent.pcap", &self, &err), -E_NOENT);
 	assert_null(self);
 	assert_non_null(strstr(err.text, "/nonexistent.pcap"));
 	host_fini(&h);

@@ -17,7 +17,7 @@ struct seen {
 	int64_t ts[64];
 	uint32_t caplen[64], wirelen[64];
 	int linktype[64];
-	int rc;              /* of open, or what ended reading */
+	int rc; /* of open, or what ended reading */
 	bool is_open_failed;
 	struct err err;
 	struct reader_facts facts;
@@ -35,8 +35,8 @@ read_all(const char *path, struct seen *s)
 	s->is_open_failed = s->rc != 0;
 	if (s->rc != 0)
 		return;
-	while ((s->rc = reader_burst(r, f, FLOW_BURST, &linktype, &s->err)) > 0 ||
-	    s->rc == -E_AGAIN)
+	while (
+	    (s->rc = reader_burst(r, f, FLOW_BURST, &linktype, &s->err)) > 0 || s->rc == -E_AGAIN)
 		for (int i = 0; i < s->rc; i++, s->n++) {
 			if (s->n >= 64)
 				continue;
@@ -100,7 +100,7 @@ test_pcap_old(void **state)
 			put32(&m, 5);
 			put32(&m, 6);
 			put32(&m, n + 7); /* wire */
-			put32(&m, n);     /* captured */
+			put32(&m, n);	  /* captured */
 			buf_put(&m.b, p, n);
 		}
 		read_made(&m, &s);
@@ -290,10 +290,10 @@ test_pcapng(void **state)
 		struct seen s;
 		put_section(&m);
 		put_interface(&m, 1, -1, 0);
-		put_interface(&m, 1, 9, 0);     /* nanoseconds */
-		put_interface(&m, 101, 0x8a, 0);/* 1/1024 s, another link type */
-		put_interface(&m, 1, 3, 100);   /* milliseconds, 100 s later */
-		put_interface(&m, 147, -1, 0);  /* not decodable */
+		put_interface(&m, 1, 9, 0);	 /* nanoseconds */
+		put_interface(&m, 101, 0x8a, 0); /* 1/1024 s, another link type */
+		put_interface(&m, 1, 3, 100);	 /* milliseconds, 100 s later */
+		put_interface(&m, 147, -1, 0);	 /* not decodable */
 		put_enhanced(&m, 0, UINT64_C(1700000000123456), p, n);
 		put_enhanced(&m, 1, UINT64_C(1700000000123456789), p, n);
 		put_unknown(&m, 1000000); /* longer than the buffer */

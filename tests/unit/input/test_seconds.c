@@ -14,8 +14,13 @@
 static struct stats_second
 part(int64_t second, uint64_t packets, const char *app, uint64_t bytes)
 {
-	struct stats_second s = {.second = second, .interface = "eth0", .packets = packets,
-	    .bytes = packets * 100, .flows_active = 1, .drops_kernel = packets / 10, .n_apps = 1};
+	struct stats_second s = {.second = second,
+	    .interface = "eth0",
+	    .packets = packets,
+	    .bytes = packets * 100,
+	    .flows_active = 1,
+	    .drops_kernel = packets / 10,
+	    .n_apps = 1};
 	snprintf(s.apps[0].name, sizeof(s.apps[0].name), "%s", app);
 	s.apps[0].bytes = bytes;
 	s.apps[0].flows = 1;
@@ -30,7 +35,7 @@ test_merge(void **state)
 	host_init(&h);
 	struct seconds *s = seconds_new(3, &h.port);
 	struct stats_second a = part(100, 10, "http", 50), b = part(100, 20, "tls", 60),
-	    c = part(100, 30, "http", 20);
+			    c = part(100, 30, "http", 20);
 	seconds_add(s, 0, &a, 101100000);
 	seconds_add(s, 2, &c, 101150000);
 	seconds_poll(s, 101200000);
