@@ -7,6 +7,7 @@
 import json
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -254,6 +255,30 @@ def test_start_under_load(tool, n):
     return f"{len(ports)} of {len(sent)} packets, from the moment of joining on"
 
 
+def test_drops(tool, n):
+    """A probe that is held up loses packets, and knows how many."""
+    p = Probe(tool, f"capture va0 workers={n} app=off ring=256K filter=udp")
+    p.wait("state up")
+    s, sent = raw_socket(B, "vb0"), 30000
+    pids = [int(x) for x in subprocess.run(["pgrep", "-P", str(p.p.pid)], capture_output=True,
+                                           text=True).stdout.split()] or [p.p.pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    for i in range(sent):
+        s.send(frame(1024 + i % 500))
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    s.close()
+    time.sleep(2.5)
+    p.finish()
+    c = p.counters()
+    assert c["pkt_dropped_kernel"] > 1000, c
+    assert c["pkt_seen"] + c["pkt_dropped_kernel"] == sent, c
+    dropped = sum(s["drops_kernel"] for s in p.seconds())
+    assert dropped == c["pkt_dropped_kernel"], dropped
+    return f"{c['pkt_dropped_kernel']} of {sent} dropped and counted"
+
+
 def test_vlan(tool):
     """A tag that the kernel takes out of the frame is seen all the same."""
     p = Probe(tool, "capture va0 app=off ring=1M filter='vlan and udp'")
@@ -293,8 +318,8 @@ def main():
         return 77
     tool = os.path.abspath(sys.argv[1])
     tests = [(test_workers, 1), (test_workers, 4), (test_start_under_load, 4),
-             (test_idle_without_packets,), (test_vanish, 1),
-             (test_vanish, 3), (test_down_and_up,), (test_any,), (test_vlan,), (test_refused,)]
+             (test_drops, 1), (test_drops, 2), (test_idle_without_packets,),
+             (test_vanish, 1), (test_vanish, 3), (test_down_and_up,), (test_any,), (test_vlan,), (test_refused,)]
     failed = 0
     for fn, *args in tests:
         for ns in (A, B):
