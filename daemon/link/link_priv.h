@@ -132,7 +132,7 @@ struct inbox {
 	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
 	uint64_t ack_due_us;
 	struct inframe *head, *tail;
-	uint64_t waiting_bytes;
+	uint64_t waiting_bytes, unacked_bytes;
 };
 
 struct session {

@@ -305,12 +305,14 @@ subscribe_ack(struct session *s, bool all, uint64_t now)
 	for (unsigned i = 0; i < s->n_inbox; i++) {
 		struct inbox *b = &s->inbox[i];
 		if (b->done == b->acked ||
-		    (!all && b->done - b->acked < ACK_EVERY && now < b->ack_due_us))
+		    (!all && b->done - b->acked < ACK_EVERY && b->unacked_bytes < b->window / 4 &&
+			now < b->ack_due_us))
 			continue;
 		struct msg m = MSG(M_ACK, s->me, s->peer);
 		msg_num(&m, MI_channel, b->channel);
 		msg_num(&m, MI_seq, b->done);
 		b->acked = b->done;
+		b->unacked_bytes = 0;
 		b->ack_due_us = NEVER;
 		session_send(s, &m);
 	}
@@ -321,10 +323,12 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 {
 	while (b->head != NULL && *left > 0) {
 		struct inframe *f = b->head;
+		size_t size = zmq_msg_size(&f->msg);
 		if (!decode(s, f, now))
 			return false;
 		b->done = f->seq;
-		b->waiting_bytes -= zmq_msg_size(&f->msg);
+		b->waiting_bytes -= size;
+		b->unacked_bytes += size;
 		b->head = f->next;
 		if (b->head == NULL)
 			b->tail = NULL;
@@ -335,8 +339,7 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 			b->ack_due_us = now + ACK_US;
 			end_due(s->end, b->ack_due_us);
 		}
-		if (b->done - b->acked >= ACK_EVERY)
-			subscribe_ack(s, false, now);
+		subscribe_ack(s, false, now);
 	}
 	return true;
 }
