@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * flow/meter.h - packets in, flow records out (DESIGN 9). One meter per worker, one thread, no lock.
+ * flow/meter.h - packets in, flow records out. One meter per worker, one thread, no lock.
  *
  * The meter owns its table, its timers, its batch pool and its application detection. Time is the
  * packets' own, or what the caller says in flow_meter_tick. Timestamps decide when a flow ends; the
@@ -83,7 +83,10 @@ void flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle
 
 /** The meter's counters, to be read from any thread. */
 const struct counters *flow_meter_counters(const struct flow_meter *m);
-/** For the input: counts of losses before the meter go into the seconds too (totals, not deltas). */
+/**
+ * Losses before the meter, for the seconds: totals, not deltas. Counters are not touched, they are
+ * the input's. The meter's thread.
+ */
 void flow_meter_drops(struct flow_meter *m, uint64_t kernel, uint64_t interface);
 
 #endif
