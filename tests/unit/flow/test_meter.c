@@ -25,6 +25,7 @@ struct fix {
 	struct stats_second second[64];
 	unsigned n_seconds;
 	char interface[32], probe[32];
+	unsigned n_icmp; /* records of application icmp */
 };
 
 static void
@@ -37,6 +38,8 @@ push(void *arg, struct batch **bp)
 	model_read(b, f->record + f->n);
 	f->n += b->n;
 	f->batches++;
+	for (uint32_t r = 0; r < b->n; r++)
+		f->n_icmp += batch_value(b, F_app, r, &v) && strv_eq(v.text, STRV("icmp"));
 	assert_int_equal(b->source, 9);
 	f->interface[0] = f->probe[0] = '\0';
 	if (batch_value(b, F_interface, b->n - 1, &v))
@@ -491,6 +494,35 @@ clock_steps_are_followed(void **state)
 	assert_int_equal(f->second[f->n_seconds - 1].second, T0 / S + 16);
 }
 
+/* Every piece of a long flow has its application, and the seconds add up its octets. */
+static void
+pieces_keep_their_application(void **state)
+{
+	struct fix *f = *state;
+	f->conf.app_native = true;
+	f->conf.active_us = 2 * S;
+	begin(f);
+	for (int k = 0; k < 8; k++) {
+		struct model_packet p = tcp(k * S, 1, 2, 0, 0, 0);
+		p.proto = 1;
+		p.icmp_type = 8;
+		feed(f, p);
+	}
+	flow_meter_flush(f->m, 0);
+	assert_int_equal(f->n, 4);
+	assert_int_equal(f->n_icmp, 4);
+	assert_int_equal(count(f, C_app_native), 1);
+	uint64_t bytes = 0, flows = 0;
+	for (unsigned k = 0; k < f->n_seconds; k++)
+		if (f->second[k].n_apps != 0) {
+			assert_string_equal(f->second[k].apps[0].name, "icmp");
+			bytes += f->second[k].apps[0].bytes;
+			flows += f->second[k].apps[0].flows;
+		}
+	assert_int_equal(bytes, 800);
+	assert_int_equal(flows, 4);
+}
+
 static void
 absurd_times_do_no_harm(void **state)
 {
@@ -568,6 +600,7 @@ main(void)
 	    TEST(seconds_are_complete),
 	    TEST(gaps_are_bounded),
 	    TEST(clock_steps_are_followed),
+	    TEST(pieces_keep_their_application),
 	    TEST(absurd_times_do_no_harm),
 	    TEST(full_pool_keeps_the_busy),
 	    TEST(limits_are_checked),
