@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void
+__attribute__((format(printf, 3, 0))) static void
 err_vset(struct err *e, int code, const char *fmt, va_list ap)
 {
 	memset(e, 0, sizeof(*e));

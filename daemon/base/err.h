@@ -33,12 +33,18 @@ int err_sys(struct err *e, int code, const char *fmt, ...) __attribute__((format
 /** Put words in front of the text of an error already set ("subject: " + text). */
 void err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/** Text, control code and exit status of a code (either sign); unknown codes give "unknown error", 8000, 1. */
+/**
+ * Text, control code and exit status of a code (either sign); unknown codes give "unknown
+ * error", 8000, 1.
+ */
 const char *err_text(int code);
 int err_control(int code);
 int err_status(int code);
 
-/** Print `file:line:col: text`, the source line and a caret if known, into out (always terminated). */
+/**
+ * Print `file:line:col: text`, the source line and a caret if known, into out (always
+ * terminated).
+ */
 void err_print(const struct err *e, char *out, size_t size);
 
 /** Stop the process: a broken promise inside the program, never bad input. */

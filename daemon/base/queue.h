@@ -14,7 +14,10 @@
 
 struct queue;
 
-/** A queue of @capacity pointers (rounded up to a power of two, at least 2), or NULL without memory. */
+/**
+ * A queue of @capacity pointers (rounded up to a power of two, at least 2), or NULL without
+ * memory.
+ */
 struct queue *queue_new(size_t capacity);
 /** Free the queue; what is still in it is the caller's to take out first. */
 void queue_free(struct queue **q);

@@ -16,10 +16,16 @@ struct snap {
 	_Atomic(void *) slot[SNAP_SLOTS];
 };
 
-/** The current pointer (may be NULL, then *slot_out is -1), to be left with snap_leave. Any thread. */
+/**
+ * The current pointer (may be NULL, then *slot_out is -1), to be left with snap_leave. Any
+ * thread.
+ */
 void *snap_enter(struct snap *s, int *slot_out);
 void snap_leave(struct snap *s, int slot);
-/** Put in a new pointer and return the old one when nobody uses it any more. One thread at a time. */
+/**
+ * Put in a new pointer and return the old one when nobody uses it any more. One thread at a
+ * time.
+ */
 void *snap_swap(struct snap *s, void *fresh);
 
 #endif

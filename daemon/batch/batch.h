@@ -45,7 +45,10 @@ struct batch {
 	struct column col[F_COUNT];
 };
 
-/** A pool that makes at most @max_batches; NULL without memory. Batches are allocated on first need. */
+/**
+ * A pool that makes at most @max_batches; NULL without memory. Batches are allocated on first
+ * need.
+ */
 struct batch_pool *batch_pool_new(uint32_t max_batches);
 /** The owner is done with it: freed now, or when the last batch comes home (any thread). */
 void batch_pool_free(struct batch_pool **p);
@@ -84,10 +87,14 @@ column_mark(struct column *c, uint32_t row)
 }
 
 /** Set one value of a row in a column (created when missing). False without memory. */
-bool batch_set_u(struct batch *b, enum field f, uint32_t row, uint64_t v); /* U8..U64 MAC BITS ENUM */
+/* U8..U64 MAC BITS ENUM */
+bool batch_set_u(struct batch *b, enum field f, uint32_t row, uint64_t v);
 bool batch_set_time(struct batch *b, enum field f, uint32_t row, int64_t us);
 bool batch_set_addr(struct batch *b, enum field f, uint32_t row, const struct addr *a);
-/** Copies the bytes into the arena, cut at TEXT_MAX; when the arena is full the value stays absent. */
+/**
+ * Copies the bytes into the arena, cut at TEXT_MAX; when the arena is full the value stays
+ * absent.
+ */
 bool batch_set_text(struct batch *b, enum field f, uint32_t row, struct strv s);
 /** Put bytes into the arena once and get a cell to store in many rows. cell.len 0 when full. */
 struct text batch_text_add(struct batch *b, struct strv s);

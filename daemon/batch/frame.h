@@ -26,7 +26,8 @@ void frame_work_free(struct frame_work **w);
 
 /**
  * Encode the columns of a sealed batch that are in @want (derived ones never are) and append the
- * frame to @out. @level: codec's own, 0 = our default for it. *raw_out (may be NULL) gets the body's length before
+ * frame to @out. @level: codec's own, 0 = our default for it. *raw_out (may be NULL) gets the
+ * body's length before
  * compression. 0, -E_NOMEM, -E_LIMIT (over FRAME_RAW_MAX; the caller sends fewer rows).
  */
 int frame_encode(struct frame_work *w, const struct batch *b, struct field_set want,
@@ -36,7 +37,8 @@ int frame_encode(struct frame_work *w, const struct batch *b, struct field_set w
 int frame_peek(const void *p, size_t n, struct frame_info *out);
 
 /**
- * Decode a frame into @b (an empty batch from the caller's pool), and seal it. Nothing in the bytes is trusted.
+ * Decode a frame into @b (an empty batch from the caller's pool), and seal it. Nothing in the
+ * bytes is trusted.
  * Columns with unknown numbers are skipped and counted in *skipped_out (may be NULL).
  * 0, -E_TRUNC, -E_FORMAT, -E_CRC, -E_UNSUP, -E_NOMEM; then @b is to be released by the caller.
  */

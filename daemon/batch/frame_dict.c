@@ -2,7 +2,8 @@
  * batch/frame_dict.c - the distinct values of a column, for the encoder.
  *
  * An open-addressing table over at most 4096 entries. Values come from the network, so a search
- * ends after FRAME_PROBES slots and the value then simply gets another entry: larger, never slow. */
+ * ends after FRAME_PROBES slots and the value then simply gets another entry: larger, never
+ * slow. */
 #include "batch/frame_priv.h"
 
 enum {

@@ -70,7 +70,10 @@ struct port_type {
 	bool (*take)(void *self, struct batch *b);
 	/** Output only, may be NULL: one second of statistics, copied. Any thread, never blocks. */
 	void (*second)(void *self, const struct stats_second *s);
-	/** Output only: is anything still queued or unwritten? Used by draining stops. Main thread. */
+	/**
+	 * Output only: is anything still queued or unwritten? Used by draining stops. Main
+	 * thread.
+	 */
 	bool (*busy)(void *self);
 	/**
 	 * End work. Inputs stop reading, end their flows (forced) and push them; outputs write

@@ -2,7 +2,8 @@
  * batch/stats.h - one second of one interface, whatever the flow timeouts.
  *
  * Counts are of that second, not totals. `second` is the second described (epoch, of packet time
- * for files). Made by inputs, shown by control, carried by the link. Plain data, copied by value. */
+ * for files). Made by inputs, shown by control, carried by the link. Plain data, copied by
+ * value. */
 #ifndef FLOWBUS_BATCH_STATS_H
 #define FLOWBUS_BATCH_STATS_H
 

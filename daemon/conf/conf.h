@@ -82,7 +82,8 @@ struct conf_endpoint {
 };
 
 /** A check of an option's value by someone above conf (filter syntax). 0 or -E_* with @err. */
-typedef int conf_check_fn(void *arg, const struct option_info *o, struct strv text, struct err *err);
+typedef int conf_check_fn(void *arg, const struct option_info *o, struct strv text,
+    struct err *err);
 
 /** Parse and range-check one option's text into *out (its text is copied). 0 or -E_* with @err. */
 int conf_option_parse(const struct option_info *info, struct strv text, struct conf_option *out,
@@ -133,7 +134,8 @@ struct conf *conf_new(void);
 void conf_free(struct conf **c);
 
 /**
- * Load @main_file (may be missing only if @may_miss), then DIR/conf.d of the same directory in name order,
+ * Load @main_file (may be missing only if @may_miss), then DIR/conf.d of the same directory in
+ * name order,
  * then endpoints.conf of the state directory. The first error stops: file, line, nearest known key.
  */
 int conf_load(const char *main_file, bool may_miss, const char *const *types, conf_check_fn *check,

@@ -57,7 +57,8 @@ lost(struct endpoint *ep, uint32_t flows)
 	atomic_fetch_add_explicit(&ep->counters.v[C_flow_lost_queue], flows, memory_order_relaxed);
 }
 
-/* Offer the batch to the outputs not yet served (numbers in @done). Returns how many had no room. */
+/* Offer the batch to the outputs not yet served (numbers in @done). Returns how many had no
+ * room. */
 static unsigned
 offer(struct bus *b, struct batch *batch, uint32_t *done, unsigned *n_done, bool last_try)
 {

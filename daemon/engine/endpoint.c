@@ -48,6 +48,12 @@ type_find(const char *name)
 	return NULL;
 }
 
+static bool
+needs_link(const struct port_type *t)
+{
+	return t == &input_subscribe || t == &output_publish;
+}
+
 /* ---- what an endpoint may call, from any thread */
 
 void
@@ -60,6 +66,10 @@ endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
 	ep->state = state;
 	snprintf(ep->why, sizeof(ep->why), "%s", why);
 	pthread_mutex_unlock(&ep->lock);
+	/* the link tells its own faults, with how often; what has ended as it should is no fault */
+	if (changed && (state == PORT_DEGRADED || state == PORT_DOWN) && !needs_link(ep->type) &&
+	    !atomic_load(&ep->ended))
+		log_warn("engine: %s: %s: %s", ep->conf->name, port_state_name(state), why);
 	if (changed)
 		engine_event(ep->engine, "state %s %s%s%s", ep->conf->name, port_state_name(state),
 		    why[0] != '\0' ? ": " : "", why);
@@ -93,11 +103,10 @@ host_ended(void *ctx, bool failed)
 {
 	struct endpoint *ep = ctx;
 	struct message m = {.kind = MSG_ENDED};
-	if (failed)
-		atomic_store(&ep->failed, true);
-	else
-		endpoint_state(ep, PORT_DOWN, "end of input");
+	atomic_store(&ep->failed, failed);
 	atomic_store(&ep->ended, true);
+	if (!failed)
+		endpoint_state(ep, PORT_DOWN, "end of input");
 	(void)message_post(ep->engine, &m); /* if lost, the once timer looks again by itself */
 }
 
@@ -161,12 +170,6 @@ no_such(struct engine *e, struct strv name, struct err *err)
 	    near != NULL ? near : "", near != NULL ? "'?" : "");
 }
 
-static bool
-needs_link(const struct port_type *t)
-{
-	return t == &input_subscribe || t == &output_publish;
-}
-
 /* The link thread starts with the first endpoint that needs it: a file run never pays for it. */
 static int
 link_ready(struct engine *e, struct err *err)
@@ -184,8 +187,8 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 	int rc = needs_link(ep->type) ? link_ready(e, err) : 0;
 	if (rc != 0)
 		return rc;
-	ep->host = (struct port_host){ep, ep->conf->name, ep->number, &e->conf->daemon, e->link, host_push,
-	    host_second, host_state, host_ended};
+	ep->host = (struct port_host){ep, ep->conf->name, ep->number, &e->conf->daemon, e->link,
+	    host_push, host_second, host_state, host_ended};
 	atomic_store(&ep->ended, false);
 	atomic_store(&ep->failed, false);
 	atomic_store(&ep->wait_until_us, 0);
@@ -424,6 +427,10 @@ describe(struct endpoint *ep, engine_endpoint_fn *fn, void *arg)
 	pthread_mutex_unlock(&ep->lock);
 	x.why = why;
 	x.ended = atomic_load(&ep->ended);
+	if (ep->self != NULL && ep->type == &input_subscribe)
+		x.end = input_subscribe_end(ep->self);
+	else if (ep->self != NULL && ep->type == &output_publish)
+		x.end = output_publish_end(ep->self);
 	endpoint_counters(ep, x.counters);
 	fn(arg, &x);
 }

@@ -377,7 +377,8 @@ check_only(struct engine *e, struct err *err)
 
 static const char usage_text[] =
     "usage: flowbusd [options]\n"
-    "  -c, --config FILE     configuration (default /etc/flowbus/flowbus.conf and conf.d beside it)\n"
+    "  -c, --config FILE     configuration (default /etc/flowbus/flowbus.conf), with the\n"
+    "                        conf.d directory beside it\n"
     "      --attach TEXT     attach an endpoint: 'TYPE ADDRESS [name=N] [option=value ...]';\n"
     "                        without --config no configuration file is read then\n"
     "      --set NAME=VALUE  a daemon option (see flowctl show options daemon)\n"

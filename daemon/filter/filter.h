@@ -10,7 +10,12 @@
 #include "base/err.h"
 #include "batch/batch.h"
 
-enum { FILTER_TEXT_MAX = 4096, FILTER_DEPTH_MAX = 32, FILTER_NODES_MAX = 256, FILTER_LIST_MAX = 1024 };
+enum {
+	FILTER_TEXT_MAX = 4096,
+	FILTER_DEPTH_MAX = 32,
+	FILTER_NODES_MAX = 256,
+	FILTER_LIST_MAX = 1024,
+};
 
 struct filter;
 struct filter_work;
@@ -34,13 +39,17 @@ struct filter_work *filter_work_new(void);
 void filter_work_free(struct filter_work **w);
 
 /**
- * Which rows of a sealed batch pass: bits of @mask (all BATCH_WORDS are written; rows from n on are 0).
+ * Which rows of a sealed batch pass: bits of @mask (all BATCH_WORDS are written; rows from n
+ * on are 0).
  * Returns how many.
  */
 uint32_t filter_run(const struct filter *f, struct filter_work *w, const struct batch *b,
     uint64_t mask[BATCH_WORDS]);
 
-/** The plan in words, one step a line: what runs in which order, over which column, at what cost. */
+/**
+ * The plan in words, one step a line: what runs in which order, over which column, at what
+ * cost.
+ */
 void filter_explain(const struct filter *f, struct buf *out);
 
 #endif

@@ -91,3 +91,10 @@ const struct port_type input_subscribe = {
     .set = subscribe_set,
     .counters = subscribe_counters,
 };
+
+struct link_end *
+input_subscribe_end(void *self)
+{
+	struct subscribe *s = self;
+	return s->end;
+}

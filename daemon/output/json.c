@@ -142,7 +142,6 @@ fail(struct json *j, const char *what)
 	int saved = errno;
 	snprintf(why, sizeof(why), "%s: %s", what, strerror(saved));
 	counter_add(&j->counters, C_write_errors, 1);
-	log_warn("json: %s: %s %s", j->host.name, j->path, why);
 	if (!j->failing)
 		j->host.state(j->host.ctx, PORT_DEGRADED, why);
 	j->failing = true;

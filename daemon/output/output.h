@@ -8,4 +8,7 @@
 extern const struct port_type output_publish; /* flows to collectors over the link */
 extern const struct port_type output_json;    /* one object a line, file or stdout */
 
+/** The end of the link behind a publish output that is open. */
+struct link_end *output_publish_end(void *self);
+
 #endif

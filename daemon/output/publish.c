@@ -110,3 +110,10 @@ const struct port_type output_publish = {
 	.set = publish_set,
 	.counters = publish_counters,
 };
+
+struct link_end *
+output_publish_end(void *self)
+{
+	struct publish *p = self;
+	return p->end;
+}

@@ -19,8 +19,8 @@ enum field {
 	F_NONE = 0xff,
 };
 
-enum field_type { FT_U8, FT_U16, FT_U32, FT_U64, FT_TIME, FT_SPAN, FT_ADDR, FT_MAC, FT_BITS, FT_ENUM,
-	FT_TEXT, FT_COUNT };
+enum field_type { FT_U8, FT_U16, FT_U32, FT_U64, FT_TIME, FT_SPAN, FT_ADDR, FT_MAC, FT_BITS,
+	FT_ENUM, FT_TEXT, FT_COUNT };
 enum field_unit { FU_NONE, FU_OCTETS, FU_PACKETS, FU_MICROSECONDS };
 enum { FF_KEY = 1, FF_SUM = 2, FF_UNTRUSTED = 4, FF_BASE = 8, FF_DERIVED = 16 };
 

@@ -41,7 +41,8 @@ put_hex16(char *p, unsigned v)
 	return p;
 }
 
-/* RFC 5952: lower case, no leading zeros, the first longest run of two or more zero words as "::" */
+/* RFC 5952: lower case, no leading zeros, the first longest run of two or more zero words as
+ * "::" */
 static char *
 put_v6(char *p, const struct addr *a)
 {

@@ -40,7 +40,7 @@ struct wire_pkt {
 	uint16_t vlan, inner_vlan;
 	uint32_t mpls_label;
 	uint32_t ip_len;       /* declared in the header */
-	const uint8_t *mac;    /* 12 bytes dst, src; NULL unless WIRE_HAS_MAC; borrowed from the frame */
+	const uint8_t *mac;    /* 12 bytes dst, src; NULL unless WIRE_HAS_MAC; borrowed */
 	const uint8_t *l3;     /* IP header; borrowed from the frame */
 	uint32_t l3_len;       /* captured bytes from there, within the IP length */
 	const uint8_t *payload;/* after TCP/UDP header; NULL when none was captured or later fragment */

@@ -137,7 +137,8 @@ test_json(void **state)
 	expect_json(F_end_reason, (struct value){.u = END_IDLE}, VALUE_JSON, "\"idle\"");
 	expect_json(F_duration, (struct value){.i = 1500000}, VALUE_JSON, "1.500000");
 	expect_json(F_duration, (struct value){.i = -1}, VALUE_JSON, "-0.000001");
-	expect_json(F_src_mac, (struct value){.u = 0x0200deadbeef}, VALUE_JSON, "\"02:00:de:ad:be:ef\"");
+	expect_json(F_src_mac, (struct value){.u = 0x0200deadbeef}, VALUE_JSON,
+	    "\"02:00:de:ad:be:ef\"");
 	/* bytes that are not UTF-8 read \xHH in the value, a backslash reads two */
 	expect_json(F_tls_sni, (struct value){.text = {"a\xff\\\"\n\xc3\xa9", 7}}, VALUE_JSON,
 	    "\"a\\\\xff\\\\\\\\\\\"\\u000a\xc3\xa9\"");
