@@ -451,8 +451,8 @@ seq_put(struct frame_work *w, uint64_t *v, uint32_t n, unsigned depth, const str
 		}
 	}
 	/* numbers of one byte gain nothing by a dictionary: the compressor's code is one */
-	if (more && e != ENC_CACHE && l.n_plane > 1 && depth < FRAME_DEPTH && best > 0.3f * (float)n + 400 &&
-	    try_dict(w, v, n, &l, best * 0.97f) < best)
+	if (more && e != ENC_CACHE && l.n_plane > 1 && depth < FRAME_DEPTH &&
+	    best > 0.3f * (float)n + 400 && try_dict(w, v, n, &l, best * 0.97f) < best)
 		e = ENC_DICT;
 	if (nested)
 		buf_u8(&w->body, (uint8_t)e);

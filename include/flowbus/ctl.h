@@ -3,14 +3,15 @@
  *
  * JSON lines over a Unix stream socket. The daemon speaks first:
  *     {"flowbus":1,"version":"0.1.0","protocol":1}
- * A request is one line; `id` (a number or a short text) is optional and comes back in every answer:
+ * A request is one line; `id` (a number or a short text) is optional and comes back in every
+ * answer:
  *     {"id":1,"cmd":"attach","args":["capture","eth0","name=lan"]}
  * An answer is any number of rows and one final line:
  *     {"id":1,"row":{...}}
  *     {"id":1,"code":1000,"text":"attached lan"}
- * Codes are those of errors.def (1xxx done, 4xxx usage or denied, 8xxx failed); an error about a text
- * also has file, line, col and source. A stream that dropped rows says {"id":1,"lost":17} between
- * rows. Requests may be pipelined; they are answered in order. */
+ * Codes are those of errors.def (1xxx done, 4xxx usage or denied, 8xxx failed); an error about a
+ * text also has file, line, col and source. A stream that dropped rows says {"id":1,"lost":17}
+ * between rows. Requests may be pipelined; they are answered in order. */
 #ifndef FLOWBUS_CTL_H
 #define FLOWBUS_CTL_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * fuzz/fuzz_control.c - any bytes on the control socket, as an admin, in pieces: every line that
- * comes back is JSON, and the connection ends when the client goes. Flows and events pass meanwhile. */
+ * comes back is JSON, and the connection ends when the client goes. Flows and events pass
+ * meanwhile. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>

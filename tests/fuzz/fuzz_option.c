@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fuzz/fuzz_option.c - words of `attach`: split, parse, print back; and one option's text. The first
- * two bytes choose the option, the rest is its text and also a whole command line. */
+ * fuzz/fuzz_option.c - words of `attach`: split, parse, print back; and one option's text. The
+ * first two bytes choose the option, the rest is its text and also a whole command line. */
 #include <stdlib.h>
 
 #include "conf/conf.h"

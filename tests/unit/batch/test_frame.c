@@ -194,7 +194,8 @@ round_trip(struct frame_work *w, struct batch_pool *pool, const struct batch *a,
 	unsigned skipped = 9;
 	struct frame_info info;
 	buf_str(&out, "before");
-	assert_int_equal(frame_encode(w, a, field_set_all(), (enum frame_codec)codec, 0, &out, &raw), 0);
+	assert_int_equal(
+	    frame_encode(w, a, field_set_all(), (enum frame_codec)codec, 0, &out, &raw), 0);
 	assert_memory_equal(out.p, "before", 6);
 	assert_int_equal(frame_peek(out.p + 6, out.n - 6, &info), 0);
 	assert_int_equal(info.raw_len, raw);
@@ -478,32 +479,35 @@ test_by_hand(void **state)
 		int result;
 		unsigned skipped;
 	} cases[] = {
-		{"proto 6", 2, 1, 16, {5, 0, 0, 0, 8, 0, 0, 0, 6}, 0, 0},
-		{"unknown field", 2, 1, 16, {0xe7, 3, 0, 0, 8, 0, 0, 0, 6}, 0, 1},
-		{"derived field", 2, 1, 16, {0xe9, 3, 0, 0, 8, 0, 0, 0, 6}, 0, 1},
-		{"unknown encoding", 2, 1, 16, {5, 0, 99, 0, 8, 0, 0, 0, 6}, 0, 1},
-		{"unknown flag", 2, 1, 16, {5, 0, 0, 4, 8, 0, 0, 0, 6}, 0, 1},
-		{"twice", 2, 2, 32, {5, 0, 0, 0, 8, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0,
-		    6}, -E_FORMAT, 0},
-		{"too wide", 2, 1, 16, {5, 0, 0, 0, 8, 0, 0, 0, 6, 1}, -E_FORMAT, 0},
-		{"length beyond", 2, 1, 16, {5, 0, 0, 0, 9, 0, 0, 0, 6}, -E_FORMAT, 0},
-		{"length short", 2, 1, 15, {5, 0, 0, 0, 7, 0, 0, 0, 6}, -E_FORMAT, 0},
-		{"bytes left over", 2, 1, 17, {5, 0, 0, 0, 8, 0, 0, 0, 6}, -E_FORMAT, 0},
-		{"column left over", 2, 1, 17, {5, 0, 0, 0, 9, 0, 0, 0, 6}, -E_FORMAT, 0},
-		{"presence beyond", 2, 1, 17, {5, 0, 0, 1, 9, 0, 0, 0, 5, 6}, -E_FORMAT, 0},
-		{"presence", 2, 1, 17, {5, 0, 0, 1, 9, 0, 0, 0, 2, 6}, 0, 0},
-		{"dictionary", 2, 1, 14, {5, 0, 7, 0, 6, 0, 0, 0, 1, 1, 1, 6, 1, 1}, -E_FORMAT, 0},
-		{"index beyond", 2, 1, 16, {5, 0, 7, 0, 8, 0, 0, 0, 1, 1, 1, 6, 1, 1, 0, 1}, -E_FORMAT, 0},
-		{"indexes", 2, 1, 17, {5, 0, 7, 0, 9, 0, 0, 0, 2, 1, 1, 6, 17, 1, 1, 0, 1}, 0, 0},
-		{"entries", 2, 1, 18, {5, 0, 7, 0, 10, 0, 0, 0, 3, 1, 1, 6, 6, 17, 1, 1, 0, 1}, -E_FORMAT, 0},
-		{"reference to nothing", 2, 1, 14, {5, 0, 6, 0, 6, 0, 0, 0, 6, 0, 1, 1, 1, 6}, 0, 1},
-		{"nested too deep", 2, 1, 18, {5, 0, 7, 0, 10, 0, 0, 0, 1, 7, 1, 7, 1, 7, 1, 7, 1, 7},
-		    -E_FORMAT, 0},
-		{"cache symbol", 2, 1, 12, {5, 0, 8, 0, 4, 0, 0, 0, 0, 0, 5, 0}, -E_FORMAT, 0},
-		{"cache of zeros", 2, 1, 21, {5, 0, 8, 0, 13, 0, 0, 0, 0, 0, 0, 3}, 0, 0},
-		{"cache too large", 2, 1, 21, {5, 0, 8, 0, 13, 0, 0, 0, 13, 0, 0, 3}, -E_FORMAT, 0},
-		{"magnitude class", 2, 1, 10, {5, 0, 4, 0, 2, 0, 0, 0, 252, 0}, -E_FORMAT, 0},
-		{"text too long", 1, 1, 19, {14, 0, 16, 0, 11, 0, 0, 0, 1, 2, 2, 8}, -E_FORMAT, 0},
+	    {"proto 6", 2, 1, 16, {5, 0, 0, 0, 8, 0, 0, 0, 6}, 0, 0},
+	    {"unknown field", 2, 1, 16, {0xe7, 3, 0, 0, 8, 0, 0, 0, 6}, 0, 1},
+	    {"derived field", 2, 1, 16, {0xe9, 3, 0, 0, 8, 0, 0, 0, 6}, 0, 1},
+	    {"unknown encoding", 2, 1, 16, {5, 0, 99, 0, 8, 0, 0, 0, 6}, 0, 1},
+	    {"unknown flag", 2, 1, 16, {5, 0, 0, 4, 8, 0, 0, 0, 6}, 0, 1},
+	    {"twice", 2, 2, 32,
+		{5, 0, 0, 0, 8, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 8, 0, 0, 0, 6},
+		-E_FORMAT, 0},
+	    {"too wide", 2, 1, 16, {5, 0, 0, 0, 8, 0, 0, 0, 6, 1}, -E_FORMAT, 0},
+	    {"length beyond", 2, 1, 16, {5, 0, 0, 0, 9, 0, 0, 0, 6}, -E_FORMAT, 0},
+	    {"length short", 2, 1, 15, {5, 0, 0, 0, 7, 0, 0, 0, 6}, -E_FORMAT, 0},
+	    {"bytes left over", 2, 1, 17, {5, 0, 0, 0, 8, 0, 0, 0, 6}, -E_FORMAT, 0},
+	    {"column left over", 2, 1, 17, {5, 0, 0, 0, 9, 0, 0, 0, 6}, -E_FORMAT, 0},
+	    {"presence beyond", 2, 1, 17, {5, 0, 0, 1, 9, 0, 0, 0, 5, 6}, -E_FORMAT, 0},
+	    {"presence", 2, 1, 17, {5, 0, 0, 1, 9, 0, 0, 0, 2, 6}, 0, 0},
+	    {"dictionary", 2, 1, 14, {5, 0, 7, 0, 6, 0, 0, 0, 1, 1, 1, 6, 1, 1}, -E_FORMAT, 0},
+	    {"index beyond", 2, 1, 16, {5, 0, 7, 0, 8, 0, 0, 0, 1, 1, 1, 6, 1, 1, 0, 1}, -E_FORMAT,
+		0},
+	    {"indexes", 2, 1, 17, {5, 0, 7, 0, 9, 0, 0, 0, 2, 1, 1, 6, 17, 1, 1, 0, 1}, 0, 0},
+	    {"entries", 2, 1, 18, {5, 0, 7, 0, 10, 0, 0, 0, 3, 1, 1, 6, 6, 17, 1, 1, 0, 1},
+		-E_FORMAT, 0},
+	    {"reference to nothing", 2, 1, 14, {5, 0, 6, 0, 6, 0, 0, 0, 6, 0, 1, 1, 1, 6}, 0, 1},
+	    {"nested too deep", 2, 1, 18, {5, 0, 7, 0, 10, 0, 0, 0, 1, 7, 1, 7, 1, 7, 1, 7, 1, 7},
+		-E_FORMAT, 0},
+	    {"cache symbol", 2, 1, 12, {5, 0, 8, 0, 4, 0, 0, 0, 0, 0, 5, 0}, -E_FORMAT, 0},
+	    {"cache of zeros", 2, 1, 21, {5, 0, 8, 0, 13, 0, 0, 0, 0, 0, 0, 3}, 0, 0},
+	    {"cache too large", 2, 1, 21, {5, 0, 8, 0, 13, 0, 0, 0, 13, 0, 0, 3}, -E_FORMAT, 0},
+	    {"magnitude class", 2, 1, 10, {5, 0, 4, 0, 2, 0, 0, 0, 252, 0}, -E_FORMAT, 0},
+	    {"text too long", 1, 1, 19, {14, 0, 16, 0, 11, 0, 0, 0, 1, 2, 2, 8}, -E_FORMAT, 0},
 	};
 	struct frame_work *w = frame_work_new();
 	struct batch_pool *pool = batch_pool_new(1);

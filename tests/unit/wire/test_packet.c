@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * unit/wire/test_packet.c - hand-made frames of every encapsulation, whole and cut at every octet. */
+ * unit/wire/test_packet.c - hand-made frames of every encapsulation, whole and cut at every octet.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,14 @@
 #include "wire/packet.h"
 
 #define MACS "020000000002" "020000000001"
-#define TCP "0050c001" "11223344" "55667788" "5118" "ffff" "00000000" "474554" /* NS|ACK|PSH, "GET" */
+#define TCP \
+	"0050c001" \
+	"11223344" \
+	"55667788" \
+	"5118" \
+	"ffff" \
+	"00000000" \
+	"474554" /* NS|ACK|PSH, "GET" */
 #define IP4_TCP "4510002b" "00010000" "40060000" "0a000001" "0a000002" TCP      /* 43 octets */
 #define UDP "14e90035" "000a0000" "6162"
 #define IP4_UDP "4500001e" "00010000" "40110000" "c0000201" "c0000202" UDP
@@ -77,64 +85,146 @@ static const struct want table[] = {
     {"padding", MACS "0800" IP4_UDP "0000000000000000", 1, WIRE_IP, 4, 17, 5353, 53, 30, E | P, 14,
 	2, 0, 0, 0},
     {"ip6 udp", MACS "86dd" IP6_UDP, 1, WIRE_IP, 6, 17, 5353, 53, 50, E | P, 14, 2, 0, 0, 0},
-    {"vlan", MACS "8100" "2064" "0800" IP4_UDP, 1, WIRE_IP, 4, 17, 5353, 53, 30,
-	E | P | WIRE_HAS_VLAN, 18, 2, 100, 0, 0},
-    {"qinq", MACS "88a8" "0064" "8100" "00c8" "86dd" IP6_UDP, 1, WIRE_IP, 6, 17, 5353, 53, 50,
-	E | P | WIRE_HAS_VLAN | WIRE_HAS_INNER_VLAN, 22, 2, 100, 200, 0},
-    {"three tags", MACS "9100" "0001" "9200" "0002" "8100" "0003" "0800" IP4_UDP, 1, WIRE_IP, 4, 17,
-	5353, 53, 30, E | P | WIRE_HAS_VLAN | WIRE_HAS_INNER_VLAN, 26, 2, 1, 2, 0},
-    {"mpls", MACS "8847" "000102ff" "0000a1ff" IP4_UDP, 1, WIRE_IP, 4, 17, 5353, 53, 30,
-	E | P | WIRE_HAS_MPLS, 22, 2, 0, 0, 16},
-    {"mpls ethernet", MACS "8847" "000101ff" "00000000" MACS, 1, WIRE_NON_IP, 0, 0, 0, 0, 0,
-	E | WIRE_HAS_MPLS, 0, 0, 0, 0, 0},
-    {"pppoe", MACS "8864" "11000001" "0020" "0021" IP4_UDP, 1, WIRE_IP, 4, 17, 5353, 53, 30, E | P,
-	22, 2, 0, 0, 0},
-    {"pppoe short protocol", MACS "8864" "11000001" "0033" "57" IP6_UDP, 1, WIRE_IP, 6, 17, 5353, 53,
-	50, E | P, 21, 2, 0, 0, 0},
-    {"pppoe lcp", MACS "8864" "11000001" "0006" "c021" "01010004", 1, WIRE_NON_IP, 0, 0, 0, 0, 0, E,
-	0, 0, 0, 0, 0},
-    {"snap", MACS "0026" "aaaa03000000" "0800" IP4_UDP, 1, WIRE_IP, 4, 17, 5353, 53, 30, E | P, 22,
-	2, 0, 0, 0},
-    {"snap, vendor", MACS "0026" "aaaa0300000c" "0800" IP4_UDP, 1, WIRE_NON_IP, 0, 0, 0, 0, 0, E,
-	0, 0, 0, 0, 0},
-    {"stp", MACS "0026" "424203" "0000000000", 1, WIRE_NON_IP, 0, 0, 0, 0, 0, E, 0, 0, 0, 0, 0},
-    {"arp", MACS "0806" "0001080006040001", 1, WIRE_NON_IP, 0, 0, 0, 0, 0, E, 0, 0, 0, 0, 0},
-    {"version 5", MACS "0800" "5500001e00010000401100000a0000010a000002" UDP, 1, WIRE_MALFORMED, 0,
-	0, 0, 0, 0, E, 14, 0, 0, 0, 0},
-    {"header length 4", MACS "0800" "4100001e00010000401100000a0000010a000002" UDP, 1,
-	WIRE_MALFORMED, 0, 0, 0, 0, 0, E, 14, 0, 0, 0, 0},
-    {"total length 19", MACS "0800" "4500001300010000401100000a0000010a000002" UDP, 1,
-	WIRE_MALFORMED, 0, 0, 0, 0, 0, E, 14, 0, 0, 0, 0},
-    {"total length 0", MACS "0800" "4500000000010000401100000a0000010a000002" UDP, 1, WIRE_IP, 4,
-	17, 5353, 53, 30, E | P, 14, 2, 0, 0, 0},
-    {"ip4 options", MACS "0800" "460000220001000040110000c0000201c0000202" "94040000" UDP, 1, WIRE_IP,
-	4, 17, 5353, 53, 34, E | P, 14, 2, 0, 0, 0},
-    {"first fragment", MACS "0800" "4500001e0001200040110000c0000201c0000202" UDP, 1, WIRE_IP, 4, 17,
-	5353, 53, 30, E | P | WIRE_FRAGMENT, 14, 2, 0, 0, 0},
-    {"later fragment", MACS "0800" "4500001e0001200540110000c0000201c0000202" UDP, 1, WIRE_IP, 4, 17,
-	0, 0, 30, E | WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 14, 0, 0, 0, 0},
-    {"last fragment", MACS "0800" "4500001e0001000540110000c0000201c0000202" UDP, 1, WIRE_IP, 4, 17,
-	0, 0, 30, E | WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 14, 0, 0, 0, 0},
-    {"icmp", "4500001c0001000040010000c0000201c0000202" "0800f7ff00000000", 228, WIRE_IP, 4, 1, 0, 0,
-	28, WIRE_HAS_ICMP, 0, 0, 0, 0, 0},
-    {"sctp", "450000200001000040840000c0000201c0000202" "0b590b59000000000000000c", 101, WIRE_IP, 4,
-	132, 2905, 2905, 32, P, 0, 0, 0, 0, 0},
-    {"udp-lite", "4500001e0001000040880000c0000201c0000202" "14e9003500080000" "6162", 12, WIRE_IP,
-	4, 136, 5353, 53, 30, P, 0, 2, 0, 0, 0},
-    {"ah in ip4 is the protocol", "450000200001000040330000c0000201c0000202" "110100000000000000000000",
+    {"vlan",
+	MACS "8100"
+	     "2064"
+	     "0800" IP4_UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P | WIRE_HAS_VLAN, 18, 2, 100, 0, 0},
+    {"qinq",
+	MACS "88a8"
+	     "0064"
+	     "8100"
+	     "00c8"
+	     "86dd" IP6_UDP,
+	1, WIRE_IP, 6, 17, 5353, 53, 50, E | P | WIRE_HAS_VLAN | WIRE_HAS_INNER_VLAN, 22, 2, 100,
+	200, 0},
+    {"three tags",
+	MACS "9100"
+	     "0001"
+	     "9200"
+	     "0002"
+	     "8100"
+	     "0003"
+	     "0800" IP4_UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P | WIRE_HAS_VLAN | WIRE_HAS_INNER_VLAN, 26, 2, 1, 2,
+	0},
+    {"mpls",
+	MACS "8847"
+	     "000102ff"
+	     "0000a1ff" IP4_UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P | WIRE_HAS_MPLS, 22, 2, 0, 0, 16},
+    {"mpls ethernet",
+	MACS "8847"
+	     "000101ff"
+	     "00000000" MACS,
+	1, WIRE_NON_IP, 0, 0, 0, 0, 0, E | WIRE_HAS_MPLS, 0, 0, 0, 0, 0},
+    {"pppoe",
+	MACS "8864"
+	     "11000001"
+	     "0020"
+	     "0021" IP4_UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P, 22, 2, 0, 0, 0},
+    {"pppoe short protocol",
+	MACS "8864"
+	     "11000001"
+	     "0033"
+	     "57" IP6_UDP,
+	1, WIRE_IP, 6, 17, 5353, 53, 50, E | P, 21, 2, 0, 0, 0},
+    {"pppoe lcp",
+	MACS "8864"
+	     "11000001"
+	     "0006"
+	     "c021"
+	     "01010004",
+	1, WIRE_NON_IP, 0, 0, 0, 0, 0, E, 0, 0, 0, 0, 0},
+    {"snap",
+	MACS "0026"
+	     "aaaa03000000"
+	     "0800" IP4_UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P, 22, 2, 0, 0, 0},
+    {"snap, vendor",
+	MACS "0026"
+	     "aaaa0300000c"
+	     "0800" IP4_UDP,
+	1, WIRE_NON_IP, 0, 0, 0, 0, 0, E, 0, 0, 0, 0, 0},
+    {"stp",
+	MACS "0026"
+	     "424203"
+	     "0000000000",
+	1, WIRE_NON_IP, 0, 0, 0, 0, 0, E, 0, 0, 0, 0, 0},
+    {"arp",
+	MACS "0806"
+	     "0001080006040001",
+	1, WIRE_NON_IP, 0, 0, 0, 0, 0, E, 0, 0, 0, 0, 0},
+    {"version 5",
+	MACS "0800"
+	     "5500001e00010000401100000a0000010a000002" UDP,
+	1, WIRE_MALFORMED, 0, 0, 0, 0, 0, E, 14, 0, 0, 0, 0},
+    {"header length 4",
+	MACS "0800"
+	     "4100001e00010000401100000a0000010a000002" UDP,
+	1, WIRE_MALFORMED, 0, 0, 0, 0, 0, E, 14, 0, 0, 0, 0},
+    {"total length 19",
+	MACS "0800"
+	     "4500001300010000401100000a0000010a000002" UDP,
+	1, WIRE_MALFORMED, 0, 0, 0, 0, 0, E, 14, 0, 0, 0, 0},
+    {"total length 0",
+	MACS "0800"
+	     "4500000000010000401100000a0000010a000002" UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P, 14, 2, 0, 0, 0},
+    {"ip4 options",
+	MACS "0800"
+	     "460000220001000040110000c0000201c0000202"
+	     "94040000" UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 34, E | P, 14, 2, 0, 0, 0},
+    {"first fragment",
+	MACS "0800"
+	     "4500001e0001200040110000c0000201c0000202" UDP,
+	1, WIRE_IP, 4, 17, 5353, 53, 30, E | P | WIRE_FRAGMENT, 14, 2, 0, 0, 0},
+    {"later fragment",
+	MACS "0800"
+	     "4500001e0001200540110000c0000201c0000202" UDP,
+	1, WIRE_IP, 4, 17, 0, 0, 30, E | WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 14, 0, 0, 0, 0},
+    {"last fragment",
+	MACS "0800"
+	     "4500001e0001000540110000c0000201c0000202" UDP,
+	1, WIRE_IP, 4, 17, 0, 0, 30, E | WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 14, 0, 0, 0, 0},
+    {"icmp",
+	"4500001c0001000040010000c0000201c0000202"
+	"0800f7ff00000000",
+	228, WIRE_IP, 4, 1, 0, 0, 28, WIRE_HAS_ICMP, 0, 0, 0, 0, 0},
+    {"sctp",
+	"450000200001000040840000c0000201c0000202"
+	"0b590b59000000000000000c",
+	101, WIRE_IP, 4, 132, 2905, 2905, 32, P, 0, 0, 0, 0, 0},
+    {"udp-lite",
+	"4500001e0001000040880000c0000201c0000202"
+	"14e9003500080000"
+	"6162",
+	12, WIRE_IP, 4, 136, 5353, 53, 30, P, 0, 2, 0, 0, 0},
+    {"ah in ip4 is the protocol",
+	"450000200001000040330000c0000201c0000202"
+	"110100000000000000000000",
 	14, WIRE_IP, 4, 51, 0, 0, 32, 0, 0, 0, 0, 0, 0},
     /* hop-by-hop, destination options, routing (16 octets), AH (16), then UDP */
-    {"extension chain", "6000000000420040" A6 B6 "3c00010400000000" "2b00010400000000"
-	"3301000000000000" "0000000000000000" "1102000000000000" "0000000000000000" UDP, 229, WIRE_IP,
-	6, 17, 5353, 53, 106, P, 0, 2, 0, 0, 0},
-    {"atomic fragment", "6000000000122c40" A6 B6 "1100000000000001" UDP, 229, WIRE_IP, 6, 17, 5353, 53,
-	58, P, 0, 2, 0, 0, 0},
-    {"ip6 first fragment", "6000000000122c40" A6 B6 "1100000100000001" UDP, 229, WIRE_IP, 6, 17, 5353,
-	53, 58, P | WIRE_FRAGMENT, 0, 2, 0, 0, 0},
-    {"ip6 later fragment", "6000000000122c40" A6 B6 "1100000800000001" UDP, 229, WIRE_IP, 6, 17, 0, 0,
-	58, WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 0, 0, 0, 0, 0},
-    {"chain leaves the packet", "6000000000043c40" A6 B6 "11000104000000" "00" UDP, 229, WIRE_IP, 6,
-	60, 0, 0, 44, 0, 0, 0, 0, 0, 0},
+    {"extension chain",
+	"6000000000420040" A6 B6 "3c00010400000000"
+	"2b00010400000000"
+	"3301000000000000"
+	"0000000000000000"
+	"1102000000000000"
+	"0000000000000000" UDP,
+	229, WIRE_IP, 6, 17, 5353, 53, 106, P, 0, 2, 0, 0, 0},
+    {"atomic fragment", "6000000000122c40" A6 B6 "1100000000000001" UDP, 229, WIRE_IP, 6, 17, 5353,
+	53, 58, P, 0, 2, 0, 0, 0},
+    {"ip6 first fragment", "6000000000122c40" A6 B6 "1100000100000001" UDP, 229, WIRE_IP, 6, 17,
+	5353, 53, 58, P | WIRE_FRAGMENT, 0, 2, 0, 0, 0},
+    {"ip6 later fragment", "6000000000122c40" A6 B6 "1100000800000001" UDP, 229, WIRE_IP, 6, 17, 0,
+	0, 58, WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 0, 0, 0, 0, 0},
+    {"chain leaves the packet",
+	"6000000000043c40" A6 B6 "11000104000000"
+	"00" UDP,
+	229, WIRE_IP, 6, 60, 0, 0, 44, 0, 0, 0, 0, 0, 0},
     {"jumbo", "6000000000000040" A6 B6 "1100c20400011000" UDP, 229, WIRE_IP, 6, 17, 5353, 53,
 	40 + 0x11000, P | WIRE_TRUNCATED, 0, 2, 0, 0, 0},
     {"icmp6", "6000000000083a40" A6 B6 "8700000000000000", 229, WIRE_IP, 6, 58, 0, 0, 48,
@@ -146,17 +236,25 @@ static const struct want table[] = {
     {"raw, other version", "7500001e", 101, WIRE_MALFORMED, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {"cooked", "00000001000602000000000100000800" IP4_UDP, 113, WIRE_IP, 4, 17, 5353, 53, 30, P, 16,
 	2, 0, 0, 0},
-    {"cooked 2", "0800000000000002000104060200000000010000" IP4_UDP, 276, WIRE_IP, 4, 17, 5353, 53, 30,
-	P, 20, 2, 0, 0, 0},
+    {"cooked 2", "0800000000000002000104060200000000010000" IP4_UDP, 276, WIRE_IP, 4, 17, 5353, 53,
+	30, P, 20, 2, 0, 0, 0},
     {"ppp", "ff030021" IP4_UDP, 9, WIRE_IP, 4, 17, 5353, 53, 30, P, 4, 2, 0, 0, 0},
     {"ppp, no framing", "0057" IP6_UDP, 50, WIRE_IP, 6, 17, 5353, 53, 50, P, 2, 2, 0, 0, 0},
-    {"ppp mpls", "0281" "00010140" IP4_UDP, 50, WIRE_IP, 4, 17, 5353, 53, 30, P | WIRE_HAS_MPLS, 6, 2,
-	0, 0, 16},
+    {"ppp mpls",
+	"0281"
+	"00010140" IP4_UDP,
+	50, WIRE_IP, 4, 17, 5353, 53, 30, P | WIRE_HAS_MPLS, 6, 2, 0, 0, 16},
     {"chdlc", "0f000800" IP4_UDP, 104, WIRE_IP, 4, 17, 5353, 53, 30, P, 4, 2, 0, 0, 0},
-    {"nflog", "02000000" "0800010000000000" "05000a0061000000" "22000900" IP4_UDP, 239, WIRE_IP, 4, 17,
-	5353, 53, 30, P, 24, 2, 0, 0, 0},
-    {"nflog, attribute of 3", "02000000" "03000100", 239, WIRE_MALFORMED, 0, 0, 0, 0, 0, 0, 4, 0, 0,
-	0, 0},
+    {"nflog",
+	"02000000"
+	"0800010000000000"
+	"05000a0061000000"
+	"22000900" IP4_UDP,
+	239, WIRE_IP, 4, 17, 5353, 53, 30, P, 24, 2, 0, 0, 0},
+    {"nflog, attribute of 3",
+	"02000000"
+	"03000100",
+	239, WIRE_MALFORMED, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0},
     {"unknown link type", MACS "0800" IP4_UDP, 147, WIRE_NON_IP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 
@@ -294,8 +392,8 @@ test_random(void **state)
 {
 	(void)state;
 	static const int known[] = {0, 1, 9, 12, 14, 50, 101, 104, 108, 113, 228, 229, 239, 276};
-	static const uint8_t likely[] = {0, 6, 8, 17, 43, 44, 51, 60, 0x45, 0x60, 0x81, 0x86, 0x88, 0xdd,
-	    0xaa, 3, 0x64, 0x47};
+	static const uint8_t likely[] = {
+	    0, 6, 8, 17, 43, 44, 51, 60, 0x45, 0x60, 0x81, 0x86, 0x88, 0xdd, 0xaa, 3, 0x64, 0x47};
 	srand(7);
 	for (int i = 0; i < 200000; i++) {
 		uint8_t b[160];
