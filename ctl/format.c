@@ -114,6 +114,21 @@ plain(struct buf *out, const json_t *v)
 	}
 }
 
+/* Names of the protocols one meets; others are shown as their numbers. */
+static const char *
+proto_of(json_int_t number)
+{
+	static const struct {
+		json_int_t number;
+		const char *name;
+	} t[] = {{1, "icmp"}, {2, "igmp"}, {6, "tcp"}, {17, "udp"}, {47, "gre"}, {50, "esp"},
+	    {51, "ah"}, {58, "icmp6"}, {89, "ospf"}, {132, "sctp"}};
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+		if (t[i].number == number)
+			return t[i].name;
+	return NULL;
+}
+
 void
 format_value(struct buf *out, const json_t *v, enum format f)
 {
@@ -142,6 +157,12 @@ format_value(struct buf *out, const json_t *v, enum format f)
 	case FMT_TIME:
 		if (json_is_string(v)) {
 			clock_time(out, json_string_value(v));
+			return;
+		}
+		break;
+	case FMT_PROTO:
+		if (proto_of(json_integer_value(v)) != NULL) {
+			buf_str(out, proto_of(json_integer_value(v)));
 			return;
 		}
 		break;

@@ -136,6 +136,22 @@ run(const struct ask *a, const struct ctl_command *cmd, char **args, unsigned n)
 	return status;
 }
 
+/* Help on a command the daemon does not know, since it runs here. */
+static bool
+help_local(char *const *words, unsigned n)
+{
+	const struct ctl_command *cmd;
+	unsigned used;
+	if (n == 0 || words_command(words, n, &cmd, &used, NULL) != 0 ||
+	    strcmp(cmd->id, "key_secret") != 0)
+		return false;
+	printf(
+	    "flowctl %s %s\n\n%s.\n160 random bits as text, for key_file at both ends of a link; "
+	    "a FILE is made\nreadable by its owner only and never overwritten.\n",
+	    cmd->words, cmd->arguments, cmd->summary);
+	return true;
+}
+
 static int
 dispatch(const struct ask *a)
 {
@@ -153,6 +169,8 @@ dispatch(const struct ask *a)
 		usage(stdout); /* the list is known without a daemon */
 		return EXIT_OK;
 	}
+	if (strcmp(cmd->id, "help") == 0 && help_local(a->words + used, a->n_words - used))
+		return EXIT_OK;
 	unsigned n = a->n_words - used;
 	char **args = calloc(n + 1, sizeof(*args));
 	bool ok = args != NULL;

@@ -58,11 +58,12 @@ put_int(json_t *j, const char *key, uint64_t v)
 static void
 put_second(json_t *j, const struct link_peer *p)
 {
-	static const char *const keys[] = {
-	    "packets_per_s", "bits_per_s", "drops_kernel", "drops_if", "drops_own", "flows_active"};
+	static const char *const keys[] = {"packets_per_s", "bits_per_s", "drops_per_s",
+	    "drops_kernel", "drops_if", "drops_own", "flows_active"};
 	const struct stats_second *s = &p->last;
-	const uint64_t v[] = {
-	    s->packets, s->bytes * 8, s->drops_kernel, s->drops_if, s->drops_own, s->flows_active};
+	const uint64_t v[] = {s->packets, s->bytes * 8,
+	    s->drops_kernel + s->drops_if + s->drops_own, s->drops_kernel, s->drops_if,
+	    s->drops_own, s->flows_active};
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		json_object_set_new(
 		    j, keys[i], p->has_second ? json_integer((json_int_t)v[i]) : json_null());

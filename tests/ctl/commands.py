@@ -34,7 +34,7 @@ KEYS = {
     "show endpoints": ENDPOINT,
     "show peers": ["endpoint", "role", "name", "state", "why", "since", "addresses", "seen",
                    "our_seen", "interface", "speed_bps", "packets_per_s", "bits_per_s",
-                   "drops_kernel", "drops_if", "drops_own", "flows_active", "second", "uptime_s",
+                   "drops_per_s", "drops_kernel", "drops_if", "drops_own", "flows_active", "second", "uptime_s",
                    "version", "clock_offset_us", "rtt_us", "lag_us", "encrypted", "verified",
                    "node_id", "flows", "frames", "bytes", "lost_flows"],
     "show subscriptions": ["endpoint", "peer", "filter", "fields", "codec", "channel", "shared",
@@ -256,6 +256,7 @@ def saved(top, d):
     check(not os.path.exists(d.sock), "the socket is gone")
     check(d.ctl("status")[0] == 3, "exit status without a daemon")
     check(d.ctl("help")[0] == 0, "help without a daemon")
+    check("key secret [FILE]" in d.ctl("help", "key", "secret")[1], "help on a local command")
     d.proc = subprocess.Popen([FLOWBUSD, "-c", str(d.conf)], stderr=d.log, cwd=d.dir)
     for _ in range(100):
         if d.ctl("status")[0] == 0:
