@@ -21,7 +21,7 @@ struct cur {
 static inline struct cur
 cur_init(const void *p, size_t n)
 {
-	return (struct cur){p, (const uint8_t *)p + n, 0};
+	return (struct cur){p, n > 0 ? (const uint8_t *)p + n : p, 0}; /* NULL + 0 is undefined */
 }
 
 static inline size_t
