@@ -71,7 +71,7 @@ is_local(const struct sockaddr *sa)
 
 /* Looks at the host part: numeric or a name, loopback, ours. Names are not resolved. */
 static void
-judge_host(struct address *a)
+judge_host(struct address *a, unsigned port)
 {
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM}, *ai;
 	if (strcmp(a->host, "*") == 0) {
@@ -84,6 +84,10 @@ judge_host(struct address *a)
 		return;
 	}
 	a->v6 = ai->ai_family == AF_INET6;
+	a->sa_len = ai->ai_addrlen;
+	memcpy(&a->sa, ai->ai_addr, ai->ai_addrlen);
+	/* the port is at the same place in both families */
+	((struct sockaddr_in *)(void *)&a->sa)->sin_port = htons((uint16_t)port);
 	if (ai->ai_family == AF_INET) {
 		const struct sockaddr_in *in = (const void *)ai->ai_addr;
 		a->loopback = ntohl(in->sin_addr.s_addr) >> 24 == 127;
@@ -120,7 +124,7 @@ parse_tcp(struct strv s, struct address *a, const char *text, struct err *err)
 		return err_set(err, E_SYNTAX, "address %s: the port must be 1-65535", text);
 	memcpy(a->host, host.p, host.n);
 	a->host[host.n] = '\0';
-	judge_host(a);
+	judge_host(a, n);
 	return 0;
 }
 

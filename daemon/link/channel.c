@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/channel.c - one distinct subscription of a publishing end: filter, gather, encode, ring.
  *
- * A channel encodes and compresses once, whatever the number of its subscribers. Its ring is bounded
+ * A channel encodes and compresses once, whatever the number of its subscribers. Its ring is
+ * bounded
  * in octets; what no longer fits is dropped oldest first and becomes a gap of every cursor that has
  * not sent it. A frame that could not be made is a hole: a frame without octets, announced as a gap
  * like the others, so that sequence and ledger stay whole. */

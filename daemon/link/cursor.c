@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/cursor.c - one subscriber's position in one channel.
  *
- * Its ledger, since its first sequence: passed = acknowledged + in flight + queued + lost. A frame is
- * queued (in the ring, at or after `at`), then in flight (sent, in the list `fl`), then acknowledged.
+ * Its ledger, since its first sequence: passed = acknowledged + in flight + queued + lost. A
+ * frame is
+ * queued (in the ring, at or after `at`), then in flight (sent, in the list `fl`), then
+ * acknowledged.
  * A frame dropped from the ring before it was sent is lost, once, and joins the pending gap; an
- * announced gap waits in `fl` like a frame until it is acknowledged, so that a peer that was cut off
+ * announced gap waits in `fl` like a frame until it is acknowledged, so that a peer that was
+ * cut off
  * in between hears of it again. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -20,7 +20,7 @@ end_state(struct link_end *e, enum port_state state, const char *why)
 uint64_t
 end_tick(struct link_end *e, uint64_t now)
 {
-	uint64_t due = sock_tick(e, now);
+	uint64_t due = min_u64(sock_tick(e, now), fault_tick(e, now));
 	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
 		next = s->next;
 		due = min_u64(due, session_tick(s, now));

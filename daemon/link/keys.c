@@ -28,7 +28,8 @@ enum {
 static const char keys_salt[] = "flowbus-link-1";
 
 /**
- * An upper bound of what a secret can hold: characters times the bits of the smallest usual alphabet
+ * An upper bound of what a secret can hold: characters times the bits of the smallest usual
+ * alphabet
  * they fit in, where a repeated character counts only up to four times.
  */
 static unsigned

@@ -2,7 +2,8 @@
  * link/link.h - the probe-collector protocol over ZeroMQ (DESIGN 5, ZMQ facts in README.md).
  *
  * One link thread per process owns every ZeroMQ socket, monitor and the ZAP handler's allow-lists.
- * A *publisher* takes sealed batches, runs its channels' filters, gathers, encodes once per distinct
+ * A *publisher* takes sealed batches, runs its channels' filters, gathers, encodes once per
+ * distinct
  * subscription and sends; a *subscriber* asks for flows and gives decoded batches. Either may bind
  * or connect: the bound side is a ROUTER, the connected side a DEALER.
  *
@@ -97,7 +98,8 @@ struct link_subscription {
 	uint64_t channel;        /* id */
 	uint64_t seq_next, seq_acked;
 	/* flows, since its first sequence; offered = filtered + passed, and
-	 * passed = acked + in_flight + queued (gathered, or in the ring) + lost (by name in counters) */
+	 * passed = acked + in_flight + queued (gathered, or in the ring) + lost (by name in
+	 * counters) */
 	uint64_t offered, filtered, passed, acked, in_flight, queued, lost;
 	uint64_t early;          /* flows lost before the filter: the end's queue was full */
 	uint64_t bytes_raw, bytes_sent; /* before compression; frames */

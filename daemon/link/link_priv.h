@@ -188,7 +188,8 @@ struct fault {
 	char why[160];
 	bool strong;         /* not only a guess */
 	unsigned count, weak;
-	uint64_t next_log_us, seen_us;
+	char guess[160];
+	uint64_t next_log_us, seen_us, weak_us;
 	int64_t since_us;
 	struct log_site site;
 };
@@ -238,6 +239,8 @@ struct address {
 	bool stated;   /* ?bind, ?connect or a trailing c decided `bind` */
 	char endpoint[256]; /* for libzmq */
 	char host[200];
+	struct sockaddr_storage sa; /* of a numeric host */
+	socklen_t sa_len;           /* 0: none */
 };
 
 struct link_end {
@@ -372,6 +375,8 @@ extern const char sock_words_keys_differ[], sock_words_they_clear[], sock_words_
 /* fault.c */
 void fault_note(struct link_end *e, const char *address, bool strong, const char *why);
 void fault_clear(struct link_end *e, const char *address);
+/** Say guesses that repeated and were not replaced by knowledge. Returns when to look again. */
+uint64_t fault_tick(struct link_end *e, uint64_t now);
 bool fault_is_recent(const struct fault *f, uint64_t now);
 
 /* greet.c */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/session.c - one peer: HELLO to BYE, who is who, heartbeats, and sending to it.
  *
- * A session is two random numbers, one of each side, and every message after WELCOME carries both: a
+ * A session is two random numbers, one of each side, and every message after WELCOME carries
+ * both: a
  * message that does not fit is dropped, counted and answered with RESET. Who the peer is, is its
  * HELLO's node id and endpoint name together with the user the key stands for; the routing id
  * only says where to send. */

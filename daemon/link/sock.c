@@ -115,6 +115,8 @@ dial(struct link_end *e, uint64_t now)
 	d->state = DIAL_TRYING;
 	d->fd = -1;
 	d->handshake = d->retried = false;
+	d->to = e->addr.sa; /* unless it is a name: then the monitor tells */
+	d->to_len = e->addr.sa_len;
 	d->guard_us = now + 11000000; /* connect 5 s, handshake 5 s */
 	end_due(e, d->guard_us);
 	if (e->addr.is_name) /* libzmq takes the first address only: both families in turn */
@@ -217,6 +219,8 @@ sock_tick(struct link_end *e, uint64_t now)
 	}
 	if (e->draining)
 		return NEVER;
+	if (d->state == DIAL_WAIT && e->greet.state != GREET_IDLE)
+		return e->greet.deadline_us; /* first hear what answers there */
 	if (d->state == DIAL_WAIT && now >= d->retry_us)
 		dial(e, now);
 	else if (d->state == DIAL_TRYING && now >= d->guard_us)
@@ -280,7 +284,7 @@ sock_greeted(struct link_end *e, const char *why, bool is_key)
 {
 	struct dial *d = &e->dial;
 	if (d->state != DIAL_WAIT)
-		return; /* trying again already, or it works by now */
+		return;
 	if (why[0] != '\0') {
 		snprintf(d->greeted, sizeof(d->greeted), "%s", why);
 		snprintf(d->cause, sizeof(d->cause), "%s", why);
@@ -288,6 +292,7 @@ sock_greeted(struct link_end *e, const char *why, bool is_key)
 		if (is_key)
 			d->retry_us = e->link->now_us + pause_us(e, true);
 	}
+	end_due(e, d->retry_us);
 	fault_note(e, e->addr.endpoint, true, d->cause);
 	end_state(e, PORT_DEGRADED, d->cause);
 }
@@ -296,14 +301,18 @@ static void
 dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 {
 	struct dial *d = &e->dial;
+	struct sockaddr_storage sa;
+	socklen_t len;
 	switch (event) {
 	case ZMQ_EVENT_CONNECTED:
 		if (d->state != DIAL_TRYING)
 			break;
 		d->fd = (int)value;
-		d->to_len = sizeof(d->to);
-		if (getpeername(d->fd, (struct sockaddr *)&d->to, &d->to_len) != 0)
-			d->to_len = 0;
+		len = sizeof(sa);
+		if (getpeername(d->fd, (struct sockaddr *)&sa, &len) == 0) {
+			d->to = sa;
+			d->to_len = len;
+		}
 		break;
 	case ZMQ_EVENT_CONNECT_RETRIED:
 		d->retried = true;
@@ -388,7 +397,7 @@ conn_gone(struct link_end *e, struct conn *c)
 		if (c->cause == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 			zap_reason(e->link->zap, e->name, c->ip, why, sizeof(why));
 		counter_add(&e->counters, C_peer_refused, 1);
-		fault_note(e, c->ip[0] != '\0' ? c->ip : "local", strong, why);
+		fault_note(e, c->ip, strong, why);
 	}
 	*c = e->conns[--e->n_conns];
 }

@@ -2,7 +2,8 @@
  * link/subscribe.c - the subscribing end: ask for flows, decode frames, acknowledge.
  *
  * The link thread never stops reading. A frame that cannot be decoded yet, because all batches are
- * out at slow outputs, waits; it is acknowledged only when its flows were given to the host, so that
+ * out at slow outputs, waits; it is acknowledged only when its flows were given to the host,
+ * so that
  * the publisher's window bounds what can wait, and the rest stays in the ring at the probe. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,8 @@
  * It runs in its own thread, from before the first bind until the context ends, for clear-text
  * endpoints too, and answers 400 on any doubt: without a handler libzmq lets every client in. The
  * table is shared with the link thread under a mutex, held for a few dozen instructions: handshakes
- * are rare, and libzmq's I/O threads never hold it. A place granted is pending until the link thread
+ * are rare, and libzmq's I/O threads never hold it. A place granted is pending until the link
+ * thread
  * has seen the peer's HELLO, or for GRANT_US. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * unit/link/test_raw.c - messages as bytes, and a peer that does not keep to the protocol. */
+#include "rig.h"
+
+#include <string.h>
+#include <zmq.h>
+
+#include "base/hash.h"
+#include "link/msg.h"
+
+#define FAST "retry_min=10ms retry_max=60ms heartbeat=300ms"
+
+static struct link *node;
+static struct batch_pool *pool;
+static void *ctx;
+
+static int
+setup(void **state)
+{
+	(void)state;
+	node = node_start("node", 101);
+	pool = batch_pool_new(16);
+	ctx = zmq_ctx_new();
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	zmq_ctx_term(ctx);
+	link_stop(&node);
+	batch_pool_free(&pool);
+	return 0;
+}
+
+/* ---- bytes */
+
+static void
+messages_survive(void **state)
+{
+	struct buf out = buf_init(0);
+	struct msg m = MSG(M_SUBSCRIBE, 0x1122334455667788, 5), r;
+	(void)state;
+	msg_num(&m, MI_sub, 1);
+	msg_num(&m, MI_codec, 0);
+	msg_num(&m, MI_resume_seq, UINT64_MAX);
+	msg_text(&m, MI_filter, STRV("app http"));
+	msg_encode(&m, &out);
+	assert_int_equal(out.err, 0);
+	assert_int_equal(msg_decode(out.p, out.n, &r), 0);
+	assert_int_equal(r.type, M_SUBSCRIBE);
+	assert_int_equal(r.from, m.from);
+	assert_int_equal(r.to, 5);
+	assert_int_equal(r.has, m.has);
+	assert_int_equal(r.u[MI_codec], 0);
+	assert_int_equal(r.u[MI_resume_seq], UINT64_MAX);
+	assert_true(strv_eq(r.s[MI_filter], STRV("app http")));
+	/* cut anywhere it is refused, or misses what it needs */
+	for (size_t n = 0; n < out.n; n++) {
+		int rc = msg_decode(out.p, n, &r);
+		if (rc == 0)
+			assert_true(msg_has(&r, MI_sub));
+		else
+			assert_true(rc == -E_TRUNC || rc == -E_FORMAT);
+	}
+	/* items of a later version are skipped; an item twice, or a wrong magic, is not accepted */
+	buf_put(&out, "\xfe\x03xyz", 5);
+	assert_int_equal(msg_decode(out.p, out.n, &r), 0);
+	buf_put(&out, "\x0d\x01\x01", 3);
+	assert_int_equal(msg_decode(out.p, out.n, &r), -E_FORMAT);
+	out.p[0] = 'X';
+	assert_int_equal(msg_decode(out.p, out.n, &r), -E_FORMAT);
+	buf_fini(&out);
+}
+
+static void
+statistics_survive(void **state)
+{
+	struct stats_second s = {.second = -5, .interface = "eth0", .probe = "p", .packets = 1,
+	    .bytes = UINT64_MAX, .drops_kernel = 2, .drops_if = 3, .drops_own = 4, .non_ip = 5,
+	    .malformed = 6, .flows_active = 7, .flows_new = 8, .flows_ended = 9, .late_us = 10,
+	    .n_apps = STATS_APPS}, r;
+	struct buf out = buf_init(0), apps = buf_init(0);
+	struct msg m = MSG(M_STATS, 1, 2), d;
+	(void)state;
+	for (int i = 0; i < STATS_APPS; i++) {
+		memset(s.apps[i].name, 'a' + i, STATS_NAME - 1);
+		s.apps[i].flows = s.apps[i].bytes = UINT64_MAX - (uint64_t)i;
+	}
+	msg_put_stats(&m, &s, &apps);
+	msg_encode(&m, &out);
+	assert_int_equal(msg_decode(out.p, out.n, &d), 0);
+	assert_int_equal(msg_get_stats(&d, &r), 0);
+	assert_memory_equal(&r, &s, sizeof(s));
+	buf_fini(&out);
+	buf_fini(&apps);
+}
+
+static void
+fields_survive(void **state)
+{
+	uint8_t room[2 * F_COUNT];
+	struct msg m = {0};
+	struct field_set got, want = field_set_base();
+	(void)state;
+	msg_put_fields(&m, want, room);
+	assert_int_equal(msg_get_fields(&m, &got), 0);
+	assert_true(field_set_eq(got, want));
+	m.s[MI_fields] = STRV("\x01\x00\xff\xff"); /* src_addr, and a number of the future */
+	assert_int_equal(msg_get_fields(&m, &got), 0);
+	want = (struct field_set){{0, 0}};
+	field_set_add(&want, F_src_addr);
+	assert_true(field_set_eq(got, want));
+	m.s[MI_fields] = STRV("\x01");
+	assert_int_equal(msg_get_fields(&m, &got), -E_FORMAT);
+}
+
+/* ---- a peer by hand */
+
+static void *
+raw_open(int type, int port)
+{
+	char where[64];
+	int zero = 0, wait = 3000;
+	void *s = zmq_socket(ctx, type);
+	assert_non_null(s);
+	zmq_setsockopt(s, ZMQ_LINGER, &zero, sizeof(zero));
+	zmq_setsockopt(s, ZMQ_RCVTIMEO, &wait, sizeof(wait));
+	snprintf(where, sizeof(where), "tcp://127.0.0.1:%d", port);
+	assert_int_equal(type == ZMQ_DEALER ? zmq_connect(s, where) : zmq_bind(s, where), 0);
+	return s;
+}
+
+static void
+raw_send(void *s, const struct msg *m)
+{
+	struct buf out = buf_init(0);
+	msg_encode(m, &out);
+	assert_true(zmq_send(s, out.p, out.n, 0) >= 0);
+	buf_fini(&out);
+}
+
+/* Read until a message of @type; other ones (PING, STATS) are passed over. */
+static void
+raw_expect(void *s, enum msg_type type, uint8_t room[MSG_MAX], struct msg *m)
+{
+	for (;;) {
+		int n = zmq_recv(s, room, MSG_MAX, 0), more = 0;
+		size_t len = sizeof(more);
+		if (n < 0)
+			fail_msg("no %s came", msg_name(type));
+		zmq_getsockopt(s, ZMQ_RCVMORE, &more, &len);
+		if (more != 0)
+			continue;
+		assert_int_equal(msg_decode(room, (size_t)n, m), 0);
+		if (m->type == type)
+			return;
+	}
+}
+
+static struct msg
+hello(uint64_t session, int role)
+{
+	struct msg m = MSG(M_HELLO, session, 0);
+	msg_num(&m, MI_role, (uint64_t)role);
+	msg_num(&m, MI_proto_min, 1);
+	msg_num(&m, MI_proto_max, 1);
+	msg_num(&m, MI_node_id, 77);
+	msg_text(&m, MI_end, STRV("hand"));
+	msg_text(&m, MI_name, STRV("by hand"));
+	return m;
+}
+
+static void
+sessions_are_checked(void **state)
+{
+	struct end p;
+	struct msg m, r;
+	uint8_t room[MSG_MAX];
+	int port = free_port();
+	(void)state;
+	end_open(node, &p, "publish tcp://127.0.0.1:%d " FAST, port);
+	void *s = raw_open(ZMQ_DEALER, port);
+	/* without HELLO */
+	m = MSG(M_PING, 11, 22);
+	msg_num(&m, MI_time, 1);
+	msg_num(&m, MI_mono, 1);
+	raw_send(s, &m);
+	raw_expect(s, M_RESET, room, &r);
+	assert_int_equal(r.to, 11);
+	assert_int_equal(end_counter(&p, C_msg_stale), 1);
+	m = hello(11, MSG_ROLE_SUBSCRIBE);
+	raw_send(s, &m);
+	raw_expect(s, M_WELCOME, room, &r);
+	uint64_t peer = r.from;
+	assert_int_equal(r.to, 11);
+	assert_int_equal(r.u[MI_node_id], 101);
+	assert_true(r.s[MI_seen].n > 10);
+	/* with the wrong session of either side */
+	m = MSG(M_PING, 11, peer + 1);
+	msg_num(&m, MI_time, 1);
+	msg_num(&m, MI_mono, 1);
+	raw_send(s, &m);
+	raw_expect(s, M_RESET, room, &r);
+	m.from = 12;
+	m.to = peer;
+	raw_send(s, &m);
+	raw_expect(s, M_RESET, room, &r);
+	m.from = 11;
+	raw_send(s, &m);
+	raw_expect(s, M_PONG, room, &r);
+	assert_int_equal(r.u[MI_echo_mono], 1);
+	/* a wrong protocol version is refused in words */
+	m = hello(13, MSG_ROLE_SUBSCRIBE);
+	m.u[MI_proto_min] = m.u[MI_proto_max] = 9;
+	raw_send(s, &m);
+	raw_expect(s, M_REFUSED, room, &r);
+	assert_int_equal(r.u[MI_code], E_UNSUP);
+	zmq_close(s);
+	end_close(&p, false);
+}
+
+static void
+refuse_text(void *s, struct msg m, int code, const char *words)
+{
+	struct msg r;
+	uint8_t room[MSG_MAX];
+	char text[481];
+	raw_send(s, &m);
+	raw_expect(s, M_REFUSED, room, &r);
+	msg_copy(&r, MI_text, text, sizeof(text));
+	assert_int_equal(r.u[MI_sub], m.u[MI_sub]);
+	assert_int_equal(r.u[MI_code], code);
+	if (strstr(text, words) == NULL)
+		fail_msg("expected '%s' in: %s", words, text);
+}
+
+static void
+subscriptions_are_checked(void **state)
+{
+	struct end p;
+	struct msg m, r;
+	uint8_t room[MSG_MAX];
+	int port = free_port();
+	(void)state;
+	end_open(node, &p, "publish tcp://127.0.0.1:%d max_channels=3 max_subscriptions=2 " FAST, port);
+	void *s = raw_open(ZMQ_DEALER, port);
+	m = hello(11, MSG_ROLE_SUBSCRIBE);
+	raw_send(s, &m);
+	raw_expect(s, M_WELCOME, room, &r);
+	struct msg sub = MSG(M_SUBSCRIBE, 11, r.from);
+	msg_num(&sub, MI_sub, 5);
+	msg_text(&sub, MI_filter, STRV("app http and dts port 80"));
+	raw_send(s, &sub);
+	raw_expect(s, M_REFUSED, room, &r);
+	assert_true(r.u[MI_line] == 1 && r.u[MI_col] == 14);
+	assert_true(r.s[MI_text].n > 0);
+	msg_text(&sub, MI_filter, STRV("app http"));
+	m = sub;
+	msg_text(&m, MI_script, STRV("return true"));
+	refuse_text(s, m, E_UNSUP, "scripts");
+	m = sub;
+	msg_num(&m, MI_codec, 99);
+	refuse_text(s, m, E_UNSUP, "codec");
+	m = sub;
+	msg_text(&m, MI_fields, STRV("\xff\xff"));
+	refuse_text(s, m, E_INVAL, "fields");
+	raw_send(s, &sub);
+	raw_expect(s, M_SUBSCRIBED, room, &r);
+	assert_int_equal(r.u[MI_next], 1);
+	m = sub;
+	msg_num(&m, MI_sub, 6);
+	refuse_text(s, m, E_EXIST, "already");
+	msg_text(&m, MI_filter, STRV("app dns"));
+	raw_send(s, &m);
+	raw_expect(s, M_SUBSCRIBED, room, &r);
+	msg_num(&m, MI_sub, 7);
+	msg_text(&m, MI_filter, STRV("app tls"));
+	refuse_text(s, m, E_LIMIT, "max_subscriptions");
+	/* an ACK of what was never sent, and messages of the other role, are counted */
+	uint64_t bad = end_counter(&p, C_msg_bad);
+	m = MSG(M_ACK, 11, sub.to);
+	msg_num(&m, MI_channel, r.u[MI_channel]);
+	msg_num(&m, MI_seq, UINT64_MAX);
+	raw_send(s, &m);
+	m = MSG(M_SUBSCRIBED, 11, sub.to);
+	msg_num(&m, MI_sub, 1);
+	msg_num(&m, MI_channel, 1);
+	msg_num(&m, MI_next, 1);
+	raw_send(s, &m);
+	for (int i = 0; i < 400 && end_counter(&p, C_msg_bad) < bad + 2; i++)
+		clock_sleep_us(5000);
+	assert_int_equal(end_counter(&p, C_msg_bad), bad + 2);
+	zmq_close(s);
+	end_close(&p, false);
+}
+
+/* A probe that refuses the filter, and one that sends frames that do not decode. */
+static void
+a_strange_probe(void **state)
+{
+	struct end a;
+	struct msg m, r = {0};
+	uint8_t room[MSG_MAX], rid[64], frame[100];
+	int port = free_port(), n = 0;
+	(void)state;
+	void *s = raw_open(ZMQ_ROUTER, port);
+	end_open(node, &a, "subscribe tcp://127.0.0.1:%d filter='app http' " FAST, port);
+	int rid_n = zmq_recv(s, rid, sizeof(rid), 0);
+	assert_true(rid_n > 0);
+	n = zmq_recv(s, room, sizeof(room), 0);
+	assert_int_equal(msg_decode(room, (size_t)n, &r), 0);
+	assert_int_equal(r.type, M_HELLO);
+	uint64_t peer = r.from;
+	m = hello(33, MSG_ROLE_PUBLISH);
+	m.type = M_WELCOME;
+	m.to = peer;
+	msg_num(&m, MI_protocol, 1);
+	zmq_send(s, rid, (size_t)rid_n, ZMQ_SNDMORE);
+	raw_send(s, &m);
+	m = MSG(M_REFUSED, 33, peer);
+	msg_num(&m, MI_sub, 1);
+	msg_num(&m, MI_code, E_UNKNOWN);
+	msg_num(&m, MI_line, 1);
+	msg_num(&m, MI_col, 5);
+	msg_text(&m, MI_text, STRV("unknown application 'http'\x1b[31m"));
+	zmq_send(s, rid, (size_t)rid_n, ZMQ_SNDMORE);
+	raw_send(s, &m);
+	assert_true(wait_why(&a, "line 1 column 5: unknown application 'http'?[31m", 3000));
+	assert_int_equal(a.state, PORT_DEGRADED);
+	m = MSG(M_SUBSCRIBED, 33, peer);
+	msg_num(&m, MI_sub, 1);
+	msg_num(&m, MI_channel, 9);
+	msg_num(&m, MI_next, 1);
+	zmq_send(s, rid, (size_t)rid_n, ZMQ_SNDMORE);
+	raw_send(s, &m);
+	for (uint64_t seq = 1; seq <= 20; seq++) {
+		struct buf out = buf_init(0);
+		m = MSG(M_BATCH, 33, peer);
+		msg_num(&m, MI_channel, 9);
+		msg_num(&m, MI_seq, seq);
+		msg_num(&m, MI_flows, 10);
+		msg_encode(&m, &out);
+		random_bytes(frame, sizeof(frame));
+		zmq_send(s, rid, (size_t)rid_n, ZMQ_SNDMORE);
+		zmq_send(s, out.p, out.n, ZMQ_SNDMORE);
+		zmq_send(s, frame, sizeof(frame), 0);
+		buf_fini(&out);
+	}
+	for (int i = 0; i < 400 && end_counter(&a, C_frame_bad) < 20; i++)
+		clock_sleep_us(5000);
+	assert_int_equal(end_counter(&a, C_frame_bad), 20);
+	assert_int_equal(end_counter(&a, C_flow_lost_decode), 200);
+	raw_expect(s, M_ACK, room, &r); /* a bad frame costs itself only: it is acknowledged */
+	assert_true(r.u[MI_seq] >= 16);
+	zmq_close(s);
+	end_close(&a, false);
+}
+
+static void
+throw_garbage(void *s, bool to_router, const uint8_t *rid, size_t rid_n)
+{
+	uint8_t bytes[3000];
+	for (int i = 0; i < 3000; i++) {
+		uint16_t n;
+		struct buf out = buf_init(0);
+		random_bytes(bytes, sizeof(bytes));
+		memcpy(&n, bytes, 2);
+		n %= sizeof(bytes) - 300;
+		buf_put(&out, "FL\1", 3);
+		buf_u8(&out, (uint8_t)(bytes[2] % 18));
+		buf_put(&out, bytes + 3, i % 3 == 0 ? n % 60u : n);
+		if (!to_router)
+			zmq_send(s, rid, rid_n, ZMQ_SNDMORE);
+		zmq_send(s, i % 2 == 0 ? out.p : bytes, i % 2 == 0 ? out.n : n,
+		    bytes[5] % 3 == 0 ? ZMQ_SNDMORE : 0);
+		if (bytes[5] % 3 == 0)
+			zmq_send(s, bytes, 100, bytes[6] % 5 == 0 ? ZMQ_SNDMORE : 0);
+		if (bytes[5] % 3 == 0 && bytes[6] % 5 == 0)
+			for (int k = 0; k < 7; k++)
+				zmq_send(s, bytes, 1, k < 6 ? ZMQ_SNDMORE : 0);
+		buf_fini(&out);
+	}
+}
+
+static void
+garbage(void **state)
+{
+	struct end p, a, b;
+	uint8_t rid[64];
+	int port = free_port(), port2 = free_port();
+	(void)state;
+	end_open(node, &p, "publish tcp://127.0.0.1:%d name=out max_delay=20ms " FAST, port);
+	end_open(node, &a, "subscribe tcp://127.0.0.1:%d name=in " FAST, port);
+	assert_true(wait_subs(node, 2, 5000)); /* both sides are this node's */
+	/* at a publisher that serves another one */
+	void *s = raw_open(ZMQ_DEALER, port);
+	throw_garbage(s, true, NULL, 0);
+	flows_push(&p, pool, 0, 1000, 100);
+	assert_true(wait_count(&a, 1000, 5000));
+	assert_true(end_counter(&p, C_msg_bad) > 1000);
+	zmq_close(s);
+	/* at a subscriber */
+	s = raw_open(ZMQ_ROUTER, port2);
+	end_open(node, &b, "subscribe tcp://127.0.0.1:%d name=in2 " FAST, port2);
+	int n = zmq_recv(s, rid, sizeof(rid), 0);
+	assert_true(n > 0);
+	throw_garbage(s, false, rid, (size_t)n);
+	for (int i = 0; i < 400 && end_counter(&b, C_msg_bad) < 1000; i++)
+		clock_sleep_us(5000);
+	assert_true(end_counter(&b, C_msg_bad) > 1000);
+	assert_int_equal(end_count(&b), 0);
+	zmq_close(s);
+	flows_push(&p, pool, 1000, 1000, 100);
+	assert_true(wait_count(&a, 2000, 5000));
+	assert_flows(&a, "", 0, 2000);
+	flow_passes(NULL, 0);
+	end_close(&b, false);
+	end_close(&a, false);
+	end_close(&p, false);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(messages_survive),
+	    cmocka_unit_test(statistics_survive),
+	    cmocka_unit_test(fields_survive),
+	    cmocka_unit_test(sessions_are_checked),
+	    cmocka_unit_test(subscriptions_are_checked),
+	    cmocka_unit_test(a_strange_probe),
+	    cmocka_unit_test(garbage),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
