@@ -146,7 +146,8 @@ void client_later(struct client *cl);
 void stream_free(struct stream **s);
 json_t *second_json(const struct stats_second *s);
 
-#define COMMAND(id, words, arguments, role, shape, summary, manual) int control_cmd_##id(struct call *c);
+#define COMMAND(id, words, arguments, role, shape, summary, manual)                                \
+	int control_cmd_##id(struct call *c);
 #include "flowbus/commands.def"
 
 #endif

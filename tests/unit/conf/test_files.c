@@ -15,7 +15,29 @@
 
 #include "conf/conf.h"
 
-static const char *const types[] = {"capture", "pcap", "publish", "subscribe", "json", NULL};
+/* every owner of an option but the daemon; and whether a shipped file shows it */
+static const char *types[64];
+static bool is_shown[64];
+
+static void
+collect_types(void)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < option_count; i++) {
+		bool seen = strcmp(option_info[i].owner, "daemon") == 0;
+		for (unsigned k = 0; k < n; k++)
+			seen = seen || strcmp(types[k], option_info[i].owner) == 0;
+		if (!seen && n < 63)
+			types[n++] = option_info[i].owner;
+	}
+}
+
+static void
+shown(const char *type)
+{
+	for (unsigned k = 0; types[k] != NULL; k++)
+		is_shown[k] = is_shown[k] || strcmp(types[k], type) == 0;
+}
 
 static struct buf
 slurp(const char *path)
@@ -156,6 +178,8 @@ shipped(const char *path, const char *base)
 	int r = conf_parse_text(c, (struct strv){buf_cstr(&code), code.n}, base, types, &err);
 	if (r != 0)
 		fail_msg("%s line %d: %s", base, err.line, err.text);
+	for (unsigned i = 0; i < c->n_endpoints; i++)
+		shown(c->endpoints[i]->type);
 	if (c->n_endpoints > 0)
 		has_all_options(base, c->endpoints[0]->type, &code);
 	else
@@ -183,20 +207,44 @@ test_bad(void **state)
 	each(FLOWBUS_TREE "/tests/conf/bad", ".conf", 20, bad);
 }
 
+/* The main file: nothing is set, and its example is right. */
+static void
+test_main_file(void **state)
+{
+	(void)state;
+	struct err err = {0};
+	struct conf *c = conf_new();
+	struct buf text = slurp(FLOWBUS_TREE "/packaging/flowbus.conf"), code = buf_init(0);
+	assert_int_equal(conf_parse_text(c, buf_view(&text), "main", types, &err), 0);
+	assert_int_equal(c->n_endpoints, 0);
+	uncomment(&text, &code);
+	if (conf_parse_text(c, buf_view(&code), "main", types, &err) != 0)
+		fail_msg("line %d: %s", err.line, err.text);
+	assert_int_equal(c->n_endpoints, 2);
+	conf_free(&c);
+	buf_fini(&text);
+	buf_fini(&code);
+}
+
 static void
 test_shipped(void **state)
 {
 	(void)state;
 	each(FLOWBUS_TREE "/conf.d", ".conf", 6, shipped);
+	for (unsigned k = 0; types[k] != NULL; k++)
+		if (!is_shown[k])
+			fail_msg("no file of conf.d shows endpoint type %s", types[k]);
 }
 
 int
 main(void)
 {
+	collect_types();
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_good),
 	    cmocka_unit_test(test_bad),
 	    cmocka_unit_test(test_shipped),
+	    cmocka_unit_test(test_main_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,8 +137,8 @@ test_garbage(void **state)
 	    "{\"cmd\":\"status\",\"cmd\":\"help\"}", "{\"id\":{},\"cmd\":\"status\"}",
 	    "{\"id\":1.5,\"cmd\":\"status\"}", "{\"cmd\":\"sta\\u0000tus\"}", "\xff\xfe",
 	    "{\"cmd\":\"status\"} trailing",
-	    "{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
-	    "\"cmd\":\"status\"}"};
+	    ("{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
+	    "\"cmd\":\"status\"}")};
 	struct talk c = talk_connect(f->e, f->path);
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		int code = talk_ask(&c, t[i], NULL);
