@@ -54,6 +54,13 @@ put_int(json_t *j, const char *key, uint64_t v)
 	json_object_set_new(j, key, json_integer((json_int_t)v));
 }
 
+/* null where nothing is known */
+static void
+put_known(json_t *j, const char *key, bool is_known, json_int_t v)
+{
+	json_object_set_new(j, key, is_known ? json_integer(v) : json_null());
+}
+
 /* Numbers of the newest second; null where the peer sends none. */
 static void
 put_second(json_t *j, const struct link_peer *p)
@@ -84,15 +91,17 @@ peer_row(void *arg, const struct link_peer *p)
 	    json_time(p->since_us), "addresses", words_json(p->addresses), "seen",
 	    json_cstr(p->seen), "our_seen", json_cstr(p->our_seen), "interface",
 	    json_cstr(p->interface));
-	put_int(j, "speed_bps", p->speed_bps);
+	put_known(j, "speed_bps", p->speed_bps != 0, (json_int_t)p->speed_bps);
 	put_second(j, p);
 	/* its clock minus ours is known, so its start is told in our time */
 	json_object_set_new(j, "uptime_s",
 	    p->peer_started_us != 0 ? json_seconds(now + p->clock_offset_us - p->peer_started_us)
 				    : json_null());
 	json_object_set_new(j, "version", json_cstr(p->version));
-	json_object_set_new(j, "clock_offset_us", json_integer(p->clock_offset_us));
-	put_int(j, "rtt_us", p->rtt_us);
+	/* one that has never said HELLO has no clock to compare */
+	bool greeted = p->peer_started_us != 0;
+	put_known(j, "clock_offset_us", greeted, p->clock_offset_us);
+	put_known(j, "rtt_us", greeted, (json_int_t)p->rtt_us);
 	put_int(j, "lag_us", p->lag_us);
 	json_object_set_new(j, "encrypted", json_boolean(p->encrypted));
 	json_object_set_new(j, "verified", json_boolean(p->verified));
