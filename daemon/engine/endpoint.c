@@ -291,6 +291,8 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 	}
 	*confp = NULL;
 	e->ep[e->n_ep++] = ep;
+	if (ep->type == &input_capture && ep->self != NULL)
+		facts_update(e); /* endpoint_open could not: the list did not have it */
 	engine_removed_del(e, conf->name);
 	log_notice("engine: %s: attached %s %s", conf->name, conf->type, conf->address);
 	engine_event(e, "attach %s %s %s", conf->name, conf->type, conf->address);
