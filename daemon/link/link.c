@@ -205,10 +205,8 @@ link_main(void *arg)
 	while (!l->stop) {
 		uint64_t now = l->now_us = clock_mono_us();
 		uint64_t due = NEVER;
-		for (struct link_end *e = l->ends; e != NULL; e = e->next) {
+		for (struct link_end *e = l->ends; e != NULL; e = e->next)
 			sock_monitor(e, now);
-			session_reap(e);
-		}
 		run_calls(l);
 		frames_home(l);
 		for (struct link_end *e = l->ends, *next; e != NULL; e = next) {

@@ -312,13 +312,19 @@ refuse(struct session *s, int code, const char *text)
 	session_drop(s, text);
 }
 
+/* The session that is up for the same peer; one that has lost its connection gives way at once. */
 static struct session *
 same_identity(const struct session *s)
 {
-	for (struct session *t = s->end->sessions; t != NULL; t = t->next)
-		if (t != s && t->up && !t->dead && t->node_id == s->node_id &&
-		    strcmp(t->peer_end, s->peer_end) == 0 && strcmp(t->user, s->user) == 0)
+	for (struct session *t = s->end->sessions, *next; t != NULL; t = next) {
+		next = t->next;
+		if (t == s || !t->up || t->node_id != s->node_id ||
+		    strcmp(t->peer_end, s->peer_end) != 0 || strcmp(t->user, s->user) != 0)
+			continue;
+		if (!t->dead)
 			return t;
+		session_drop(t, "connection lost");
+	}
 	return NULL;
 }
 

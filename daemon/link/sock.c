@@ -382,10 +382,10 @@ conn_gone(struct link_end *e, struct conn *c)
 {
 	char why[160];
 	bool strong, is_key;
-	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
-		next = s->next;
+	for (struct session *s = e->sessions; s != NULL; s = s->next) {
 		if (s->fd == c->fd && strcmp(s->seen, c->address) == 0) {
-			session_drop(s, "connection lost");
+			/* what it said last, an ACK perhaps, is still to be read */
+			s->dead = true;
 			break;
 		}
 	}

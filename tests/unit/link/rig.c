@@ -163,6 +163,24 @@ end_counter(struct end *e, enum counter c)
 	return sum[c];
 }
 
+enum port_state
+end_state_now(struct end *e)
+{
+	pthread_mutex_lock(&e->lock);
+	enum port_state state = e->state;
+	pthread_mutex_unlock(&e->lock);
+	return state;
+}
+
+unsigned
+end_seconds(struct end *e)
+{
+	pthread_mutex_lock(&e->lock);
+	unsigned n = e->n_seconds;
+	pthread_mutex_unlock(&e->lock);
+	return n;
+}
+
 bool
 end_why_has(struct end *e, const char *words)
 {

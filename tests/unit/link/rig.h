@@ -52,6 +52,8 @@ int end_set(struct end *e, const char *option, const char *value, struct err *er
 void end_hold(struct end *e, bool hold);
 size_t end_count(struct end *e);
 uint64_t end_counter(struct end *e, enum counter c);
+enum port_state end_state_now(struct end *e);
+unsigned end_seconds(struct end *e);
 bool end_why_has(struct end *e, const char *words);
 
 /** Flows with ids from..from+n-1 into the publisher, in batches of @rows. */

@@ -130,7 +130,7 @@ one_fault(const char *probe_key, const char *col_key, bool push, const char *at_
 	    push ? "?bind" : "", col_key != NULL ? "key_file=" : "", col_key != NULL ? col_key : "");
 	assert_true(wait_why(push ? &p : &a, push ? at_probe : at_col, 6000));
 	assert_true(wait_why(push ? &a : &p, push ? at_col : at_probe, 6000));
-	assert_int_equal(push ? p.state : a.state, PORT_DEGRADED);
+	assert_int_equal(end_state_now(push ? &p : &a), PORT_DEGRADED);
 	/* some more tries must not make more lines */
 	clock_sleep_us(700000);
 	assert_int_equal(log_count(" out: ", at_probe), 1);
@@ -269,7 +269,7 @@ refused_then_there(void **state)
 	end_open(probe, &p, "publish tcp://127.0.0.1:%d " FAST, port);
 	assert_true(wait_up(col, 1, 3000));
 	pthread_mutex_lock(&a.lock);
-	assert_int_equal(a.state, PORT_UP);
+	assert_int_equal(a.state, PORT_UP); /* under the lock */
 	assert_string_equal(a.why, "");
 	pthread_mutex_unlock(&a.lock);
 	end_close(&a, false);

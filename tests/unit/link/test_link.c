@@ -65,7 +65,9 @@ two_collectors(bool push_mode, bool probe_first)
 	assert_true(wait_count(&b, 10000, 5000));
 	assert_flows(&a, "app http", 0, 30000);
 	assert_flows(&b, "dst port 443", 0, 30000);
+	pthread_mutex_lock(&a.lock);
 	assert_string_equal(a.probe, "probe");
+	pthread_mutex_unlock(&a.lock);
 	assert_true(wait_acked(probe, 3000));
 	assert_ledger(probe);
 	struct link_subscription s;
@@ -231,7 +233,7 @@ probe_restarts(void **state)
 	assert_true(wait_count(&a, 2000, 5000));
 	assert_flows(&a, "", 0, 2000);
 	assert_int_equal(end_counter(&a, C_resume_failed), 1);
-	assert_int_equal(a.state, PORT_UP);
+	assert_int_equal(end_state_now(&a), PORT_UP);
 	end_close(&a, false);
 	end_close(&p, true);
 }
@@ -380,7 +382,7 @@ statistics_and_peers(void **state)
 		snprintf(s.interface, sizeof(s.interface), "eth1");
 		link_second(p.end, &s);
 	}
-	for (int i = 0; i < 400 && a.n_seconds < 6; i++)
+	for (int i = 0; i < 400 && end_seconds(&a) < 6; i++)
 		clock_sleep_us(5000);
 	pthread_mutex_lock(&a.lock);
 	assert_int_equal(a.n_seconds, 6);

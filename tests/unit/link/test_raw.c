@@ -328,7 +328,7 @@ a_strange_probe(void **state)
 	zmq_send(s, rid, (size_t)rid_n, ZMQ_SNDMORE);
 	raw_send(s, &m);
 	assert_true(wait_why(&a, "line 1 column 5: unknown application 'http'?[31m", 3000));
-	assert_int_equal(a.state, PORT_DEGRADED);
+	assert_int_equal(end_state_now(&a), PORT_DEGRADED);
 	m = MSG(M_SUBSCRIBED, 33, peer);
 	msg_num(&m, MI_sub, 1);
 	msg_num(&m, MI_channel, 9);
