@@ -2,6 +2,7 @@
  * input/subscribe.c - the link's subscriber as an endpoint type: all work is the link thread's. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "conf/conf.h"
 #include "input/input.h"
 #include "link/link.h"
@@ -9,6 +10,7 @@
 struct subscribe {
 	struct link *link;
 	struct link_end *end;	    /* NULL once stopped */
+	uint64_t stop_timeout_us;
 	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
 };
 
@@ -22,6 +24,7 @@ subscribe_open(const struct conf_endpoint *conf, const struct port_host *host, v
 	if (s == NULL)
 		return err_set(err, E_NOMEM, "subscribe: out of memory");
 	s->link = host->link;
+	s->stop_timeout_us = (uint64_t)conf_span_us(&host->daemon->bag, "stop_timeout");
 	int rc = link_attach(s->link, conf, host, &s->end, err);
 	if (rc != 0) {
 		free(s);
@@ -43,11 +46,11 @@ static void
 subscribe_stop(void *self, bool drain)
 {
 	struct subscribe *s = self;
-	(void)drain; /* nothing of ours waits to be sent */
 	if (s->end == NULL)
 		return;
 	link_counters(s->end, s->counters);
-	link_detach(s->link, &s->end, false, 0);
+	/* with @drain the position stays at the probe: a restart goes on where this one stopped */
+	link_detach(s->link, &s->end, drain, clock_mono_us() + s->stop_timeout_us);
 	s->end = NULL;
 }
 
