@@ -117,23 +117,6 @@ on_once(void *arg, uint64_t now_us)
 
 /* ---- start */
 
-static int
-apply_settings(struct engine *e, struct err *err)
-{
-	for (unsigned i = 0; i < e->args.n_set; i++) {
-		const char *word = e->args.set[i], *eq = strchr(word, '=');
-		if (eq == NULL)
-			return err_set(err, E_SYNTAX, "--set %s: not name=value", word);
-		int rc = conf_endpoint_set(&e->conf->daemon.bag, (struct strv){word, (size_t)(eq - word)},
-		    strv_of(eq + 1), err);
-		if (rc != 0) {
-			err_prefix(err, "--set %s: ", word);
-			return rc;
-		}
-	}
-	return 0;
-}
-
 static void
 set_name(struct engine *e)
 {
@@ -231,21 +214,12 @@ add_attached(struct engine *e, struct conf *c, struct err *err)
 static int
 load(struct engine *e, struct conf **out, struct err *err)
 {
-	int rc = 0;
 	struct conf *c = NULL;
-	if (e->args.conf_file != NULL)
-		rc = conf_load(e->args.conf_file, e->args.conf_may_miss, engine_type_names(),
-		    engine_check_option, NULL, &c, err);
-	else
-		c = conf_new();
-	if (rc == 0 && c == NULL)
-		rc = err_set(err, E_NOMEM, "out of memory");
+	int rc = engine_load_files(e, &c, err);
 	if (rc != 0)
 		return rc;
 	*out = e->conf = c;
-	rc = apply_settings(e, err);
-	if (rc == 0)
-		rc = add_attached(e, c, err);
+	rc = add_attached(e, c, err);
 	if (rc == 0)
 		rc = check_fds(c, err);
 	return rc;

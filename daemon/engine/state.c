@@ -162,6 +162,14 @@ reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed
 }
 
 int
+engine_load_files(struct engine *e, struct conf **out, struct err *err)
+{
+	const struct conf_loading how = {engine_type_names(), engine_check_option, NULL};
+	return conf_load_set(e->args.conf_file, e->args.conf_may_miss, e->args.set, e->args.n_set,
+	    &how, out, err);
+}
+
+int
 engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 {
 	struct conf *c = NULL;
@@ -170,8 +178,7 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 	*changed_out = 0;
 	if (e->args.conf_file == NULL)
 		return err_set(err, E_INVAL, "started without a configuration file: nothing to reload");
-	int rc = conf_load(e->args.conf_file, e->args.conf_may_miss, engine_type_names(),
-	    engine_check_option, NULL, &c, err);
+	int rc = engine_load_files(e, &c, err);
 	if (rc != 0)
 		return rc;
 	for (unsigned i = 0; i < e->n_ep;) {
