@@ -182,6 +182,35 @@ class Node:
         return bool(self.endpoint(name).get("ended"))
 
 
+class Watch:
+    """A `watch` command read in the background; its rows so far are in .rows."""
+
+    def __init__(self, node, *words):
+        self.rows, self.node = [], node
+        self.s = node.connect()
+        self.s.settimeout(None)
+        self.f = self.s.makefile("rwb")
+        self.f.readline()
+        self.f.write(json.dumps({"cmd": words[0], "args": list(words[1:])}).encode() + b"\n")
+        self.f.flush()
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        with contextlib.suppress(OSError, ValueError):
+            for line in self.f:
+                x = json.loads(line)
+                if "row" in x:
+                    self.rows.append(x["row"])
+                check("code" not in x, f"{self.node.name}: {x}")
+
+    def stop(self):
+        with contextlib.suppress(OSError):
+            self.s.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
+        return self.rows
+
+
 def split(text):
     """Words of an --attach text: double and single quotes group."""
     import shlex
@@ -285,14 +314,15 @@ class Lab:
         self.run("ip", "-n", ns, "link", "set", "lo", "up")
         return ns
 
-    def veth(self, ns_a, addr_a, ns_b, addr_b):
-        """A cable between two namespaces: interfaces eth0 of both."""
-        a, b = f"va{os.getpid() % 100000}", f"vb{os.getpid() % 100000}"
-        self.run("ip", "link", "add", a, "type", "veth", "peer", "name", b)
-        for dev, ns, addr in ((a, ns_a, addr_a), (b, ns_b, addr_b)):
-            self.run("ip", "link", "set", dev, "netns", ns, "name", "eth0")
-            self.run("ip", "-n", ns, "addr", "add", addr, "dev", "eth0")
-            self.run("ip", "-n", ns, "link", "set", "eth0", "up")
+    def veth(self, ns_a, addr_a, ns_b, addr_b, name="eth0"):
+        """A cable between two namespaces, of the same name in both."""
+        self.run("ip", "-n", ns_a, "link", "add", name, "type", "veth", "peer", "name", name,
+                 "netns", ns_b)
+        for ns, addr in ((ns_a, addr_a), (ns_b, addr_b)):
+            self.run("ip", "netns", "exec", ns, "sysctl", "-qw",
+                     f"net.ipv6.conf.{name}.disable_ipv6=1", status=None)
+            self.run("ip", "-n", ns, "addr", "add", addr, "dev", name)
+            self.run("ip", "-n", ns, "link", "set", name, "up")
 
     def traffic(self, packets, flows, *options, name="traffic"):
         """A generated capture and its list of flows: (pcap path, csv path)."""
