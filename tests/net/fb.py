@@ -265,7 +265,8 @@ class Lab:
         p = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, check=False,
                            timeout=timeout * SLOW, stdin=subprocess.DEVNULL, **kw)
         if status is not None and p.returncode != status:
-            raise Failed(f"{' '.join(map(str, cmd))}: status {p.returncode}\n{p.stdout}{p.stderr}")
+            raise Failed(f"{' '.join(map(str, cmd))}: status {p.returncode}\n"
+                         f"{p.stdout[-3000:]}{p.stderr[-3000:]}")
         return p
 
     def port(self):

@@ -306,7 +306,7 @@ def check_readme():
             path = m.group(1).rstrip(".*")
             if not os.path.exists(os.path.join(ROOT, path)):
                 bad.append(f"README.md:{i}: {path} does not exist")
-        m = re.match(r"(?:\S*/)?flowctl (?:--?\S+ )*(.*)", cmd)
+        m = re.match(r"(?:\S*/)?flowctl (?:-s \S+ |--\S+ )*(.*)", cmd)
         if m and not any(m.group(1).startswith(c) for c in (*commands, *local)):
             bad.append(f"README.md:{i}: no command '{m.group(1)}'")
         for m in re.finditer(r"(?:--attach '|flowctl attach )(\w+) (.*)", cmd):
@@ -327,7 +327,8 @@ def check_net_list():
     bad, listed = [], set()
     for name, cases in re.findall(r"^net_test\((\w+)([^)]*)\)", read("tests/net/CMakeLists.txt"),
                                   re.M):
-        listed |= {(name, c) for c in cases.split() if c.islower()}
+        listed |= {(name, c) for c in re.sub(r"LABEL \w+", "", cases).split()
+                   if c.islower()}
     found = set()
     for name in files():
         m = re.match(r"tests/net/test_(\w+)\.py$", name)
