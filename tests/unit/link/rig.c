@@ -431,3 +431,15 @@ free_port(void)
 			return next;
 	}
 }
+
+bool
+wait_offered(struct link *l, const char *peer, uint64_t n, int ms)
+{
+	struct link_subscription s;
+	for (int i = 0; i < ms / 5; i++) {
+		if (sub_row(l, peer, &s) && s.offered >= n)
+			return true;
+		clock_sleep_us(5000);
+	}
+	return false;
+}

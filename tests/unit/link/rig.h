@@ -66,6 +66,8 @@ void assert_flows(struct end *e, const char *filter, uint64_t from, uint64_t to)
 bool wait_count(struct end *e, size_t n, int ms);
 bool wait_up(struct link *l, unsigned peers, int ms);
 bool wait_subs(struct link *l, unsigned subs, int ms);
+/** The probe has taken @n flows since @peer's subscription began. */
+bool wait_offered(struct link *l, const char *peer, uint64_t n, int ms);
 bool wait_acked(struct link *l, int ms);
 bool wait_why(struct end *e, const char *words, int ms);
 /** The row of @peer ("" any); false when there is none. */

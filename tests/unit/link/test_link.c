@@ -122,6 +122,7 @@ over_ipc_late_and_leaving(void **state)
 	end_open(col_a, &a, "subscribe %s?connect " FAST, p.conf->address);
 	assert_true(wait_subs(probe, 1, 5000));
 	flows_push(&p, pool, 0, 500, 100);
+	assert_true(wait_offered(probe, "col-a", 500, 5000));
 	/* a late one starts with what comes after it */
 	end_open(col_b, &b, "subscribe %s?connect " FAST, p.conf->address);
 	assert_true(wait_subs(probe, 2, 5000));
@@ -143,7 +144,8 @@ over_ipc_late_and_leaving(void **state)
 	end_close(&b, false);
 	assert_true(wait_subs(probe, 0, 3000));
 	flows_push(&p, pool, 1500, 100, 100);
-	clock_sleep_us(50000);
+	for (int i = 0; i < 400 && end_counter(&p, C_flow_unasked) < 100; i++)
+		clock_sleep_us(5000);
 	assert_int_equal(end_counter(&p, C_flow_unasked), 100);
 	end_close(&p, true);
 }
@@ -326,9 +328,8 @@ live_filter_change(void **state)
 	assert_true(wait_subs(probe, 1, 5000));
 	flows_push(&p, pool, 0, 1000, 100);
 	struct link_subscription s;
-	do /* all of it must be offered to the first filter */
-		assert_true(sub_row(probe, "col-a", &s));
-	while (s.offered != 1000);
+	/* all of it must be offered to the first filter */
+	assert_true(wait_offered(probe, "col-a", 1000, 5000));
 	assert_int_equal(end_set(&a, "filter", "app dns or app http", &err), 0);
 	do
 		assert_true(sub_row(col_a, "", &s));
