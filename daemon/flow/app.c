@@ -58,6 +58,12 @@ app_engine_free(struct app_engine **ep)
 	*ep = NULL;
 }
 
+uint64_t
+app_engine_memory(const struct app_engine *e)
+{
+	return sizeof(*e) + (uint64_t)e->texts.n_blocks * APP_BLOCK + app_ndpi_memory(&e->ndpi);
+}
+
 void
 app_decide(struct app_look *l, uint16_t name, uint8_t by)
 {
@@ -359,6 +365,18 @@ app_finish(struct app_engine *e, struct app_state *st, uint8_t proto, uint16_t s
 	app_done(&l);
 	if (st->name == APP_UNKNOWN)
 		counter_add(c, C_app_unknown, 1);
+}
+
+void
+app_guess(struct app_engine *e, const struct app_state *st, uint8_t proto, uint16_t sport,
+    uint16_t dport, struct app_state *out)
+{
+	*out = *st;
+	out->ndpi = 0;
+	if (out->name == APP_UNKNOWN && e->ndpi.module != NULL) {
+		out->name = app_ndpi_by_port(e, proto, sport, dport);
+		out->by = out->name != APP_UNKNOWN ? APP_BY_PORT : 0;
+	}
 }
 
 void

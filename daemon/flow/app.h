@@ -40,19 +40,38 @@ struct app_conf {
 /** NULL with @err. */
 struct app_engine *app_engine_new(const struct app_conf *conf, struct err *err);
 void app_engine_free(struct app_engine **e);
+/** Octets reserved for texts and nDPI's flows. */
+uint64_t app_engine_memory(const struct app_engine *e);
 
 /** Was nDPI built in? */
 bool app_ndpi_available(void);
 
 /**
- * Look at a packet of a flow that is still APP_OPEN. Call it for every packet while open (nDPI
- * alone wants the ones without payload too; the native decoders ignore them).
+ * Look at a packet of a flow that is still APP_OPEN. Call it for every packet that app_wants
+ * while open.
  * @reverse  the packet came from the responder
  * @ts_us    its time
  * Updates @st; when it becomes APP_DONE the nDPI slot has been returned to the pool.
  */
 void app_look(struct app_engine *e, struct app_state *st, const struct wire_pkt *pkt, bool reverse,
     int64_t ts_us, struct counters *c);
+
+/**
+ * Would app_look make anything of this packet? Without payload only nDPI alone (without the native
+ * decoders) would, and protocols that are their own application.
+ */
+static inline bool
+app_wants(bool is_native, const struct wire_pkt *pkt)
+{
+	return pkt->payload_len != 0 || !is_native || (pkt->proto != 6 && pkt->proto != 17);
+}
+
+/**
+ * What a record says of a flow that goes on: @out is for app_write, shares the text of @st, and is
+ * never released. A flow without a name may get nDPI's guess by port; nothing is decided or counted.
+ */
+void app_guess(struct app_engine *e, const struct app_state *st, uint8_t proto, uint16_t sport,
+    uint16_t dport, struct app_state *out);
 
 /**
  * The flow ends; once for every flow, also for one that is APP_DONE: last guess by nDPI when there

@@ -244,6 +244,21 @@ app_ndpi_look(struct app_look *l, const struct wire_pkt *pkt, int64_t ts_us)
 	}
 }
 
+uint16_t
+app_ndpi_by_port(const struct app_engine *e, uint8_t proto, uint16_t sport, uint16_t dport)
+{
+	const struct app_ndpi *n = &e->ndpi;
+	ndpi_protocol p =
+	    ndpi_guess_undetected_protocol(n->module, NULL, proto, 0, sport, 0, dport);
+	return name_of(n, ndpi_get_lower_proto(p));
+}
+
+uint64_t
+app_ndpi_memory(const struct app_ndpi *n)
+{
+	return (uint64_t)n->n_flows * (sizeof(struct ndpi_flow_struct) + sizeof(n->free[0]));
+}
+
 void
 app_ndpi_finish(struct app_look *l)
 {
@@ -254,9 +269,6 @@ app_ndpi_finish(struct app_look *l)
 		u_int8_t guessed = 0;
 		take(l, f, ndpi_detection_giveup(n->module, f, 1, &guessed));
 	}
-	if (l->st->name == APP_UNKNOWN) {
-		ndpi_protocol p = ndpi_guess_undetected_protocol(n->module, NULL, l->proto, 0,
-		    l->sport, 0, l->dport);
-		app_decide(l, name_of(n, ndpi_get_lower_proto(p)), APP_BY_PORT);
-	}
+	if (l->st->name == APP_UNKNOWN)
+		app_decide(l, app_ndpi_by_port(l->e, l->proto, l->sport, l->dport), APP_BY_PORT);
 }

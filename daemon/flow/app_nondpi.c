@@ -43,3 +43,20 @@ app_ndpi_drop(struct app_engine *e, struct app_state *st)
 	(void)e;
 	st->ndpi = 0;
 }
+
+uint16_t
+app_ndpi_by_port(const struct app_engine *e, uint8_t proto, uint16_t sport, uint16_t dport)
+{
+	(void)e;
+	(void)proto;
+	(void)sport;
+	(void)dport;
+	return APP_UNKNOWN;
+}
+
+uint64_t
+app_ndpi_memory(const struct app_ndpi *n)
+{
+	(void)n;
+	return 0;
+}

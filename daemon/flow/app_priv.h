@@ -182,6 +182,11 @@ void app_ndpi_fini(struct app_engine *e);
 void app_ndpi_look(struct app_look *l, const struct wire_pkt *pkt, int64_t ts_us);
 /* The flow ends undecided: nDPI's best guess. */
 void app_ndpi_finish(struct app_look *l);
+/* The name that nDPI has for these ports, or APP_UNKNOWN. */
+uint16_t app_ndpi_by_port(
+    const struct app_engine *e, uint8_t proto, uint16_t sport, uint16_t dport);
+/* Octets reserved for its flows. */
+uint64_t app_ndpi_memory(const struct app_ndpi *n);
 /* Give the flow's slot back. */
 void app_ndpi_drop(struct app_engine *e, struct app_state *st);
 

@@ -88,16 +88,30 @@ reason_counter(uint8_t reason)
 	}
 }
 
+/* The flow ends: nothing more will tell its application. */
 static void
-app_decide(struct flow_meter *m, struct flow *f, struct flow_cold *c)
+app_close(struct flow_meter *m, struct flow *f, struct flow_cold *c)
 {
 	unsigned from = (f->flags & FLOW_SWAPPED) != 0;
-	if ((f->flags & FLOW_APP_ASKED) == 0)
-		app_finish(m->app, &c->app, flow_key_proto(&f->key), flow_key_port(&f->key, from),
-		    flow_key_port(&f->key, !from), &m->counters);
-	f->flags = (f->flags | FLOW_APP_ASKED) & ~(uint32_t)FLOW_APP_OPEN;
-	if (c->app.name != 0)
-		second_app(m, c->app.name, f->bytes[0] + f->bytes[1]);
+	f->flags &= ~(uint32_t)FLOW_APP_OPEN;
+	app_finish(m->app, &c->app, flow_key_proto(&f->key), flow_key_port(&f->key, from),
+	    flow_key_port(&f->key, !from), &m->counters);
+}
+
+/* The application of a record, the last one of its flow or not. */
+static void
+app_record(struct flow_meter *m, const struct flow *f, const struct flow_cold *c)
+{
+	struct batch *b = m->writer.b;
+	unsigned from = (f->flags & FLOW_SWAPPED) != 0;
+	struct app_state st = c->app;
+	if ((f->flags & FLOW_APP_OPEN) != 0)
+		app_guess(m->app, &c->app, flow_key_proto(&f->key), flow_key_port(&f->key, from),
+		    flow_key_port(&f->key, !from), &st);
+	if (st.name != 0)
+		second_app(m, st.name, f->bytes[0] + f->bytes[1]);
+	if (b != NULL)
+		app_write(m->app, &st, b, b->n);
 }
 
 /* The record of an open flow. */
@@ -109,18 +123,18 @@ record_end(struct flow_meter *m, uint32_t i, uint8_t reason)
 	m->tot[C_flow_ended]++;
 	m->tot[reason_counter(reason)]++;
 	m->active_flows--;
-	if (m->app != NULL)
-		app_decide(m, f, c);
-	if (m->writer.b != NULL || batch_open(m)) {
-		struct batch *b = m->writer.b;
+	bool has_batch = m->writer.b != NULL || batch_open(m);
+	if (has_batch)
 		record_write(&m->writer, f, c, reason);
-		if (m->app != NULL)
-			app_write(m->app, &c->app, b, b->n);
+	else
+		m->tot[C_flow_lost_batch]++;
+	if (m->app != NULL)
+		app_record(m, f, c);
+	if (has_batch) {
+		struct batch *b = m->writer.b;
 		b->n++;
 		if (batch_full(b))
 			meter_push(m);
-	} else {
-		m->tot[C_flow_lost_batch]++;
 	}
 	f->flags &= ~(uint32_t)FLOW_OPEN;
 }
@@ -139,6 +153,8 @@ piece_end(struct flow_meter *m, uint32_t i)
 static void
 entry_end(struct flow_meter *m, uint32_t i, uint8_t reason)
 {
+	if (m->app != NULL)
+		app_close(m, &m->table.hot[i], &m->table.cold[i]);
 	if ((m->table.hot[i].flags & FLOW_OPEN) != 0)
 		record_end(m, i, reason);
 	if (m->app != NULL)

@@ -29,7 +29,6 @@ enum {
 	FLOW_HAS_RTT_CLIENT = 1 << 6,
 	FLOW_HAS_RTT_SERVER = 1 << 7,
 	FLOW_APP_OPEN = 1 << 8,	  /* application detection wants to see packets */
-	FLOW_APP_ASKED = 1 << 9,  /* app_finish was called */
 	FLOW_SYN_SIDE1 = 1 << 10, /* who sent the SYN being timed */
 	FLOW_BY_SHIFT = 12,	  /* two bits: DIRECTION_BY_* */
 	FLOW_BY_MASK = 3 << FLOW_BY_SHIFT,

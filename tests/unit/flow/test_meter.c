@@ -26,6 +26,7 @@ struct fix {
 	unsigned n_seconds;
 	char interface[32], probe[32];
 	unsigned n_icmp; /* records of application icmp */
+	char app[64][16]; /* of the first records; "" unknown */
 };
 
 static void
@@ -36,10 +37,14 @@ push(void *arg, struct batch **bp)
 	struct value v;
 	assert_true(f->n + b->n <= sizeof f->record / sizeof f->record[0]);
 	model_read(b, f->record + f->n);
-	f->n += b->n;
 	f->batches++;
-	for (uint32_t r = 0; r < b->n; r++)
-		f->n_icmp += batch_value(b, F_app, r, &v) && strv_eq(v.text, STRV("icmp"));
+	for (uint32_t r = 0; r < b->n; r++) {
+		bool has = batch_value(b, F_app, r, &v);
+		f->n_icmp += has && strv_eq(v.text, STRV("icmp"));
+		if (has && f->n + r < 64 && v.text.n < sizeof f->app[0])
+			memcpy(f->app[f->n + r], v.text.p, v.text.n);
+	}
+	f->n += b->n;
 	assert_int_equal(b->source, 9);
 	f->interface[0] = f->probe[0] = '\0';
 	if (batch_value(b, F_interface, b->n - 1, &v))
@@ -143,6 +148,19 @@ static void
 feed(struct fix *f, struct model_packet p)
 {
 	feed_at(f, &p, 0);
+}
+
+/* The same with a payload. */
+static void
+feed_data(struct fix *f, struct model_packet p, const char *data)
+{
+	uint8_t buf[MODEL_FRAME];
+	struct flow_frame frame = model_frame(&p, buf);
+	size_t n = strlen(data);
+	assert_true(frame.caplen + n <= frame.wirelen && frame.wirelen <= sizeof buf);
+	memcpy(buf + frame.caplen, data, n);
+	frame.caplen += (uint32_t)n;
+	flow_meter_burst(f->m, 1, &frame, 1, 0);
 }
 
 static uint64_t
@@ -523,6 +541,37 @@ pieces_keep_their_application(void **state)
 	assert_int_equal(flows, 4);
 }
 
+/* A connection that says nothing for longer than an active timeout is known when it speaks. */
+static void
+pieces_are_still_looked_at(void **state)
+{
+	struct fix *f = *state;
+	f->conf.app_native = true;
+	f->conf.active_us = 2 * S;
+	begin(f);
+	feed(f, tcp(0, 1, 2, 40000, 4444, TCP_syn));
+	feed(f, tcp(1, 2, 1, 4444, 40000, TCP_syn | TCP_ack));
+	for (int k = 1; k < 5; k++)
+		feed(f, tcp(k * S, 1, 2, 40000, 4444, TCP_ack));
+	feed_data(f, tcp(5 * S, 1, 2, 40000, 4444, TCP_ack), "SSH-2.0-one\r\n");
+	feed_data(f, tcp(5 * S, 2, 1, 4444, 40000, TCP_ack), "SSH-2.0-two\r\n");
+	feed(f, tcp(6 * S, 1, 2, 40000, 4444, TCP_ack));
+	/* and one that never does */
+	feed(f, tcp(6 * S, 3, 4, 40000, 4444, TCP_ack));
+	feed(f, tcp(9 * S, 3, 4, 40000, 4444, TCP_ack));
+	flow_meter_flush(f->m, 0);
+	unsigned ssh = 0, none = 0;
+	for (unsigned k = 0; k < f->n; k++) {
+		ssh += strcmp(f->app[k], "ssh") == 0;
+		none += f->app[k][0] == '\0';
+		assert_true(f->app[k][0] == '\0' || f->record[k].start >= T0 + 4 * S);
+	}
+	assert_int_equal(ssh, 2); /* the pieces from 4 s and from 6 s on */
+	assert_int_equal(none, 4);
+	assert_int_equal(count(f, C_app_native), 1);
+	assert_int_equal(count(f, C_app_unknown), 1);
+}
+
 static void
 absurd_times_do_no_harm(void **state)
 {
@@ -601,6 +650,7 @@ main(void)
 	    TEST(gaps_are_bounded),
 	    TEST(clock_steps_are_followed),
 	    TEST(pieces_keep_their_application),
+	    TEST(pieces_are_still_looked_at),
 	    TEST(absurd_times_do_no_harm),
 	    TEST(full_pool_keeps_the_busy),
 	    TEST(limits_are_checked),
