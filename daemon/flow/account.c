@@ -195,6 +195,6 @@ meter_account(
 	if (tcp != 0 && ((tcp & (TCP_syn | TCP_fin | TCP_rst)) != 0 ||
 			    (f->flags & FLOW_HS_MASK) >> FLOW_HS_SHIFT == HS_SYNACK))
 		tcp_event(m, i, side, pkt, ts_us);
-	if ((f->flags & FLOW_APP_OPEN) != 0)
+	if ((f->flags & FLOW_APP_OPEN) != 0 && app_wants(m->conf.app_native, pkt))
 		app_packet(m, i, side, pkt, ts_us);
 }

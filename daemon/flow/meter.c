@@ -141,7 +141,7 @@ void
 flow_meter_memory(const struct flow_meter *m, uint64_t *total_out, uint32_t *per_flow_out)
 {
 	uint64_t flows = m->table.reserved + m->wheel.reserved + m->closing.reserved;
-	*total_out = flows + sizeof *m;
+	*total_out = flows + sizeof *m + (m->app != NULL ? app_engine_memory(m->app) : 0);
 	*per_flow_out = (uint32_t)((flows + m->table.max - 1) / m->table.max);
 }
 
@@ -225,12 +225,13 @@ burst_end(struct flow_meter *m)
 	counter_set(&m->counters, C_flow_active, m->active_flows);
 }
 
-/* Will the next packet touch the cold part: handshake or application not over, or first answer? */
+/* Will this packet touch the cold part: handshake or application not over? */
 static inline bool
-flow_wants_cold(const struct flow *f)
+wants_cold(const struct flow_meter *m, const struct flow *f, const struct wire_pkt *pkt)
 {
 	unsigned state = (f->flags & FLOW_HS_MASK) >> FLOW_HS_SHIFT;
-	return state == HS_SYN || state == HS_SYNACK || (f->flags & FLOW_APP_OPEN) != 0;
+	return state == HS_SYN || state == HS_SYNACK ||
+	       ((f->flags & FLOW_APP_OPEN) != 0 && app_wants(m->conf.app_native, pkt));
 }
 
 /* Decode, hash, and fetch first the index, then the entries of all packets of the burst. */
@@ -238,7 +239,9 @@ static void
 burst_look(struct flow_meter *m, int linktype, const struct flow_frame *f, unsigned n,
     struct wire_pkt *pkt, struct meter_look *look)
 {
-	uint32_t known[FLOW_BURST];
+	struct {
+		uint32_t entry, packet;
+	} known[FLOW_BURST];
 	unsigned fresh = 0, n_known = 0;
 	for (unsigned k = 0; k < n; k++) {
 		struct meter_look *l = &look[k];
@@ -261,13 +264,14 @@ burst_look(struct flow_meter *m, int linktype, const struct flow_frame *f, unsig
 				continue;
 			flow_cold_prefetch(&m->table, i);
 		} else {
-			known[n_known++] = i;
+			known[n_known].entry = i;
+			known[n_known++].packet = k;
 		}
 		flow_table_prefetch(&m->table, i);
 	}
 	for (unsigned k = 0; k < n_known; k++)
-		if (flow_wants_cold(&m->table.hot[known[k]]))
-			flow_cold_prefetch(&m->table, known[k]);
+		if (wants_cold(m, &m->table.hot[known[k].entry], &pkt[known[k].packet]))
+			flow_cold_prefetch(&m->table, known[k].entry);
 }
 
 static void
