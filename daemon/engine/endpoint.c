@@ -68,10 +68,11 @@ endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
 	pthread_mutex_unlock(&ep->lock);
 	/* the link tells its own faults, with how often; what has ended as it should is no fault */
 	if (changed && (state == PORT_DEGRADED || state == PORT_DOWN) && !needs_link(ep->type) &&
-	    !atomic_load(&ep->ended))
-		log_warn("engine: %s: %s: %s", ep->conf->name, port_state_name(state), why);
+	    !atomic_load(&ep->ended) && log_wants(LOG_WARN))
+		log_line(&ep->site, LOG_WARN, "engine: %s: %s: %s", ep->name, port_state_name(state),
+		    why);
 	if (changed)
-		engine_event(ep->engine, "state %s %s%s%s", ep->conf->name, port_state_name(state),
+		engine_event(ep->engine, "state %s %s%s%s", ep->name, port_state_name(state),
 		    why[0] != '\0' ? ": " : "", why);
 }
 
@@ -187,7 +188,7 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 	int rc = needs_link(ep->type) ? link_ready(e, err) : 0;
 	if (rc != 0)
 		return rc;
-	ep->host = (struct port_host){ep, ep->conf->name, ep->number, &e->conf->daemon, e->link,
+	ep->host = (struct port_host){ep, ep->name, ep->number, &e->conf->daemon, e->link,
 	    host_push, host_second, host_state, host_ended};
 	atomic_store(&ep->ended, false);
 	atomic_store(&ep->failed, false);
@@ -277,6 +278,7 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 	ep->engine = e;
 	ep->type = type_find(conf->type);
 	ep->conf = conf;
+	snprintf(ep->name, sizeof(ep->name), "%s", conf->name);
 	ep->number = e->next_number++;
 	ep->persistent = persistent;
 	pthread_mutex_init(&ep->lock, NULL);
@@ -373,7 +375,6 @@ engine_set(struct engine *e, struct strv name, const char *const *words, unsigne
 	if (rc == 0) {
 		struct conf_endpoint *old = ep->conf;
 		ep->conf = fresh;
-		ep->host.name = fresh->name;
 		fresh = old;
 		ep->altered = true;
 		engine_event(e, "set %s", ep->conf->name);

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "base/log.h"
 #include "base/queue.h"
 #include "base/snap.h"
 #include "engine/engine.h"
@@ -18,7 +19,8 @@ enum { MAX_ENDPOINTS = 256, MAX_SECONDS = 256, MESSAGES = 4096 };
 struct endpoint {
 	struct engine *engine;
 	const struct port_type *type;
-	struct conf_endpoint *conf;
+	struct conf_endpoint *conf; /* main thread only: set and reload put another one in */
+	char name[64];           /* never changes: this is what host.name points to */
 	uint32_t number;
 	void *self;              /* NULL while disabled */
 	struct port_host host;
@@ -32,6 +34,7 @@ struct endpoint {
 	enum port_state state;
 	int64_t since_us;
 	char why[256];
+	struct log_site site;    /* of state changes: one endpoint does not silence another */
 };
 
 struct bus_out {

@@ -100,7 +100,6 @@ apply_live(struct endpoint *ep, struct conf_endpoint *fresh, struct err *err)
 	}
 	conf_endpoint_free(&ep->conf);
 	ep->conf = fresh;
-	ep->host.name = fresh->name;
 	ep->altered = false;
 	return 0;
 }
