@@ -176,8 +176,10 @@ meter_account(
 	struct flow *f = &m->table.hot[i];
 	if ((f->flags & FLOW_OPEN) == 0)
 		record_open(m, i, ts_us);
-	if (f->packets[side] == 0)
+	if (f->packets[side] == 0) {
 		facts_note(&m->table.cold[i].facts[side], pkt);
+		f->in_if[side] = pkt->in_if != 0 ? pkt->in_if : m->conf.in_if;
+	}
 	f->packets[side]++;
 	f->bytes[side] += pkt->ip_len;
 	f->last = m->now;

@@ -96,7 +96,6 @@ flow_meter_new(const struct flow_meter_conf *conf, struct err *err)
 	m->next_event = INT64_MIN;
 	m->writer.interface_name = conf->interface;
 	m->writer.probe_name = conf->probe;
-	m->writer.in_if = conf->in_if;
 	m->writer.l2 = conf->l2;
 	timeouts_set(m, conf->active_us, conf->idle_us, conf->tcp_end_us);
 	if (flow_table_init(&m->table, conf->max_flows, err) != 0)
@@ -156,6 +155,12 @@ flow_meter_drops(struct flow_meter *m, uint64_t kernel, uint64_t interface)
 {
 	m->drops_kernel = kernel;
 	m->drops_if = interface;
+}
+
+void
+flow_meter_interface(struct flow_meter *m, uint32_t in_if)
+{
+	m->conf.in_if = in_if;
 }
 
 static int64_t

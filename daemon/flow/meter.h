@@ -25,7 +25,7 @@ struct flow_meter_conf {
 	uint32_t ndpi_flows;     /* nDPI flow structs in the pool */
 	uint32_t ndpi_packets;   /* packet budget per flow */
 	bool l2;                 /* MAC, VLAN, MPLS fields */
-	uint32_t in_if;          /* index of the interface, 0 unknown */
+	uint32_t in_if;          /* index of the interface for packets that do not say, 0 unknown */
 	const char *interface;   /* its name; borrowed until free */
 	const char *probe;       /* name of this probe, put on every record; NULL or "": none */
 	uint32_t source;         /* for batch.source */
@@ -80,6 +80,9 @@ void flow_meter_flush(struct flow_meter *m, uint64_t mono_us);
 /** New timeouts from the next packet on. */
 void flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle_us,
     uint64_t tcp_end_us);
+
+/** The interface has another index from the next packet on. The meter's thread. */
+void flow_meter_interface(struct flow_meter *m, uint32_t in_if);
 
 /** The meter's counters, to be read from any thread. */
 const struct counters *flow_meter_counters(const struct flow_meter *m);

@@ -130,7 +130,7 @@ record_write(
 	PUT(F_rev_bytes, uint64_t, row, f->bytes[to]);
 	PUT(F_tcp_flags, uint16_t, row, f->tcp_flags[from]);
 	PUT(F_rev_tcp_flags, uint16_t, row, f->tcp_flags[to]);
-	PUT(F_in_if, uint32_t, row, w->in_if);
+	PUT(F_in_if, uint32_t, row, f->in_if[f->packets[from] != 0 ? from : to]);
 	PUT(F_out_if, uint32_t, row, 0);
 	PUT(F_direction_by, uint8_t, row, (f->flags & FLOW_BY_MASK) >> FLOW_BY_SHIFT);
 	PUT(F_end_reason, uint8_t, row, end_reason);

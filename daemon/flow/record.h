@@ -20,7 +20,6 @@ struct record_writer {
 	struct text interface, probe; /* cells of this batch */
 	/* what is the same on every record */
 	const char *interface_name, *probe_name;
-	uint32_t in_if;
 	bool l2;
 };
 

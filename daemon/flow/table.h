@@ -51,13 +51,12 @@ struct flow {
 	uint32_t flags; /* FLOW_* */
 	uint32_t hash;	/* low bits of the key's hash: its home bucket */
 	uint32_t fragments;
-	uint32_t spare;
-	/* second line; arrays by side */
+	uint16_t tcp_flags[2]; /* arrays are by side */
+	/* second line */
 	uint64_t packets[2], bytes[2];
 	int64_t first;	    /* meter clock when the record began */
 	int64_t start, end; /* least and greatest packet time of the record */
-	uint16_t tcp_flags[2];
-	uint32_t spare2;
+	uint32_t in_if[2]; /* where the first packet of the record was seen */
 };
 _Static_assert(sizeof(struct flow) == 128, "struct flow is two cache lines");
 

@@ -154,6 +154,7 @@ wait_for_interface(struct capture_worker *w)
 		if (atomic_load(&c->lost))
 			wake_wait(&w->wake, POLL_MS);
 	}
+	flow_meter_interface(w->meter, atomic_load(&c->ifindex));
 }
 
 /** The ring is empty: time has come to what it was before we looked. */

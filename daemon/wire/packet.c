@@ -37,7 +37,7 @@ enum { ETYPE_IP4 = 0x0800, ETYPE_IP6 = 0x86dd };
 struct frame {
 	const uint8_t *p;
 	uint32_t caplen, wirelen;
-	uint32_t mpls_label;
+	uint32_t mpls_label, in_if;
 	uint16_t vlan, inner_vlan;
 	uint16_t flags;
 };
@@ -104,6 +104,7 @@ put_link(const struct frame *f, struct wire_pkt *out)
 	out->vlan = f->vlan;
 	out->inner_vlan = f->inner_vlan;
 	out->mpls_label = f->mpls_label;
+	out->in_if = f->in_if;
 	out->mac = (f->flags & WIRE_HAS_MAC) != 0 ? f->p : NULL;
 	out->sport = out->dport = 0;
 	out->tcp_flags = 0;
@@ -432,7 +433,7 @@ read_type(struct frame *f, uint32_t off, uint32_t type, struct wire_pkt *out)
 FORCEINLINE struct frame
 frame_of(const uint8_t *p, uint32_t caplen, uint32_t wirelen)
 {
-	return (struct frame){p, caplen, wirelen, 0, 0, 0, caplen < wirelen ? WIRE_TRUNCATED : 0};
+	return (struct frame){p, caplen, wirelen, 0, 0, 0, 0, caplen < wirelen ? WIRE_TRUNCATED : 0};
 }
 
 /** A link header with its Ethernet type at @type_at and the payload at @off. */
@@ -468,6 +469,7 @@ static enum wire_status
 decode_sll2(const uint8_t *p, uint32_t caplen, uint32_t wirelen, struct wire_pkt *out)
 {
 	struct frame f = frame_of(p, caplen, wirelen);
+	f.in_if = caplen >= 8 ? be32(p + 4) : 0;
 	return decode_typed(&f, 0, 20, out);
 }
 

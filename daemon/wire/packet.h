@@ -39,6 +39,7 @@ struct wire_pkt {
 	uint8_t icmp_type, icmp_code;
 	uint16_t vlan, inner_vlan;
 	uint32_t mpls_label;
+	uint32_t in_if;        /* index of the interface where the link header names it (SLL2), or 0 */
 	uint32_t ip_len;       /* declared in the header */
 	const uint8_t *mac;    /* 12 bytes dst, src; NULL unless WIRE_HAS_MAC; borrowed */
 	const uint8_t *l3;     /* IP header; borrowed from the frame */

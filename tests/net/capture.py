@@ -173,6 +173,8 @@ def test_vanish(tool, n):
     time.sleep(0.3)
     p.finish()
     check_exchange(p, 6, 2)
+    seen = {f["in_if"] for f in p.flows()}
+    assert len(seen) == 2, f"the interface was made again: {seen}"
 
 
 def test_down_and_up(tool):
@@ -190,7 +192,7 @@ def test_down_and_up(tool):
 
 
 def test_any(tool):
-    """The device any sees what va0 sees; in_if is unknown."""
+    """The device any sees what va0 sees; in_if is va0's."""
     p = Probe(tool, "capture any app=off ring=1M filter='udp and port 5300'")
     p.wait("state up")
     exchange(2, 3)
@@ -198,6 +200,8 @@ def test_any(tool):
     p.finish()
     flows = p.flows()
     assert sorted((f["packets"], f["rev_packets"]) for f in flows) == [(3, 3), (3, 3)], flows
+    index = json.loads(sh("ip", "-j", "link", "show", "va0", ns=A))[0]["ifindex"]
+    assert all(f["in_if"] == index for f in flows), flows
 
 
 def raw_socket(ns, dev):

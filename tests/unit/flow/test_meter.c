@@ -18,6 +18,7 @@ struct fix {
 	struct flow_meter *m;
 	struct flow_meter_conf conf;
 	struct model_record record[20100];
+	int64_t in_if[64]; /* of the first records */
 	unsigned n, batches, waits;
 	struct batch *kept[KEEP]; /* batches not given back */
 	unsigned n_kept;
@@ -39,6 +40,8 @@ push(void *arg, struct batch **bp)
 	model_read(b, f->record + f->n);
 	f->batches++;
 	for (uint32_t r = 0; r < b->n; r++) {
+		if (f->n + r < 64)
+			f->in_if[f->n + r] = batch_value(b, F_in_if, r, &v) ? v.i : -1;
 		bool has = batch_value(b, F_app, r, &v);
 		f->n_icmp += has && strv_eq(v.text, STRV("icmp"));
 		if (has && f->n + r < 64 && v.text.n < sizeof f->app[0])
@@ -572,6 +575,52 @@ pieces_are_still_looked_at(void **state)
 	assert_int_equal(count(f, C_app_unknown), 1);
 }
 
+/* A packet in the cooked form that names its interface. */
+static void
+feed_cooked(struct fix *f, struct model_packet p, uint8_t in_if)
+{
+	uint8_t buf[MODEL_FRAME], cooked[MODEL_FRAME + 20] = {8, 0, 0, 0, 0, 0, 0, in_if};
+	struct flow_frame frame = model_frame(&p, buf);
+	memcpy(cooked + 20, frame.data + 14, frame.caplen - 14);
+	frame.data = cooked;
+	frame.caplen += 6;
+	frame.wirelen += 6;
+	flow_meter_burst(f->m, 276, &frame, 1, 0);
+}
+
+/* Of all interfaces, the one where the initiator's first packet of the record was seen. */
+static void
+packets_name_their_interface(void **state)
+{
+	struct fix *f = *state;
+	begin(f);
+	feed_cooked(f, tcp(0, 1, 2, 40000, 50000, TCP_ack), 3); /* the responder, as is seen later */
+	feed_cooked(f, tcp(1, 2, 1, 50000, 40000, TCP_syn), 5);
+	feed_cooked(f, tcp(2, 2, 1, 50000, 40000, TCP_ack), 6);
+	feed_cooked(f, tcp(3, 3, 1, 9, 50000, TCP_syn | TCP_ack), 4); /* of this one only answers */
+	flow_meter_flush(f->m, 0);
+	assert_int_equal(f->n, 2);
+	assert_int_equal(f->in_if[f->record[0].src == 2 ? 0 : 1], 5);
+	assert_int_equal(f->in_if[f->record[0].src == 2 ? 1 : 0], 4);
+}
+
+/* An interface that was made again has another index; flows seen before keep the one they had. */
+static void
+interface_made_again(void **state)
+{
+	struct fix *f = *state;
+	f->conf.in_if = 7;
+	begin(f);
+	feed(f, tcp(0, 1, 2, 40000, 80, TCP_syn));
+	flow_meter_interface(f->m, 8);
+	feed(f, tcp(1, 1, 2, 40000, 80, TCP_ack));
+	feed(f, tcp(2, 1, 2, 40001, 80, TCP_syn));
+	flow_meter_flush(f->m, 0);
+	assert_int_equal(f->n, 2);
+	assert_int_equal(f->in_if[0] + f->in_if[1], 15);
+	assert_int_equal(f->in_if[f->record[0].sport == 40000 ? 0 : 1], 7);
+}
+
 static void
 absurd_times_do_no_harm(void **state)
 {
@@ -651,6 +700,8 @@ main(void)
 	    TEST(clock_steps_are_followed),
 	    TEST(pieces_keep_their_application),
 	    TEST(pieces_are_still_looked_at),
+	    TEST(packets_name_their_interface),
+	    TEST(interface_made_again),
 	    TEST(absurd_times_do_no_harm),
 	    TEST(full_pool_keeps_the_busy),
 	    TEST(limits_are_checked),

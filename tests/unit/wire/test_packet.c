@@ -368,6 +368,12 @@ test_fields(void **state)
 	assert_int_equal(p.tos, 0xab);
 	assert_int_equal(p.src.b[15], 1);
 	assert_int_equal(p.dst.b[15], 2);
+	assert_int_equal(p.in_if, 0);
+	free(f);
+	/* the cooked form of all interfaces says which one */
+	f = unhex("0800000000010203000104060200000000010000" IP4_UDP, &n);
+	assert_int_equal(wire_packet_decode(276, f, n, n, &p), WIRE_IP);
+	assert_int_equal(p.in_if, 0x10203);
 	free(f);
 }
 
