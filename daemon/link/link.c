@@ -143,6 +143,10 @@ drained(struct link_end *e, uint64_t now)
 static uint64_t
 end_round(struct link_end *e, uint64_t now)
 {
+	/* what is asked for from here on belongs to the next round */
+	bool is_due = now >= e->due_us;
+	if (is_due)
+		e->due_us = NEVER;
 	receive(e, now);
 	session_reap(e);
 	greet_poll(e, now);
@@ -151,8 +155,7 @@ end_round(struct link_end *e, uint64_t now)
 	else
 		subscribe_work(e, now);
 	send_waiting(e, now);
-	if (now >= e->due_us) {
-		e->due_us = NEVER;
+	if (is_due) {
 		end_due(e, end_tick(e, now));
 		send_waiting(e, now);
 	}

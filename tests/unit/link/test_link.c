@@ -437,6 +437,29 @@ a_while_of_traffic(void **state)
 	end_close(&p, true);
 }
 
+/* Many frames at once go through without waiting for the next timer. */
+static void
+a_burst(void **state)
+{
+	struct end p, a;
+	int port = free_port();
+	enum { N = 600 * 4096 };
+	(void)state;
+	end_open(probe, &p, "publish tcp://127.0.0.1:%d max_delay=20ms heartbeat=5s ", port);
+	end_open(col_a, &a, "subscribe tcp://127.0.0.1:%d max_batches=512 heartbeat=5s ", port);
+	assert_true(wait_subs(probe, 1, 5000));
+	end_hold(&a, true); /* let them pile up, then come all together */
+	flows_push(&p, pool, 0, N, 4096);
+	assert_true(wait_offered(probe, "col-a", N, 20000));
+	uint64_t start = clock_mono_us();
+	end_hold(&a, false);
+	assert_true(wait_count(&a, N, 20000));
+	assert_true(clock_mono_us() - start < 3000000);
+	assert_int_equal(end_count(&a), N);
+	end_close(&a, false);
+	end_close(&p, true);
+}
+
 static void
 node_id_in_use(void **state)
 {
@@ -496,6 +519,7 @@ main(void)
 	    cmocka_unit_test(live_filter_change),
 	    cmocka_unit_test(statistics_and_peers),
 	    cmocka_unit_test(a_while_of_traffic),
+	    cmocka_unit_test(a_burst),
 	    cmocka_unit_test(node_id_in_use),
 	    cmocka_unit_test(resume_expires),
 	};
