@@ -8,10 +8,12 @@
 
 enum {
 	PIECE_MIN = 300,   /* a block of another kind pays from about here */
-	PIECE_SAME = 1000, /* a block of its own between alike ones, at both sides */
+	PIECE_SAME = 1500, /* a block of its own between alike ones, at both sides */
 	ZLIB_LEVEL = 1,
 	ZSTD_LEVEL = 1,
 	ZSTD_MATCH = 7,    /* shorter matches in columns are chance, and literals cost less */
+	ZSTD_HASH = 11,    /* log2 of the match finder's table: it stays in the first-level cache */
+	ZSTD_SMALL = 160 << 10, /* larger bodies are mostly text and get the level's own table */
 };
 
 void
@@ -58,6 +60,8 @@ pack_zstd(struct frame_work *w, int level, struct buf *out)
 	ZSTD_CCtx_reset(w->zc, ZSTD_reset_session_only);
 	ZSTD_CCtx_setParameter(w->zc, ZSTD_c_compressionLevel, level == 0 ? ZSTD_LEVEL : level);
 	ZSTD_CCtx_setParameter(w->zc, ZSTD_c_minMatch, level == 0 ? ZSTD_MATCH : 0);
+	ZSTD_CCtx_setParameter(w->zc, ZSTD_c_hashLog,
+	    level == 0 && w->body.n <= ZSTD_SMALL ? ZSTD_HASH : 0);
 	ZSTD_CCtx_setPledgedSrcSize(w->zc, w->body.n);
 	ZSTD_outBuffer o = {to, room, 0};
 	uint32_t at = 0;
