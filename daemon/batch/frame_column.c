@@ -57,7 +57,7 @@ put_numbers(struct frame_work *w, const struct rows *rows, enum field f, uint32_
 	enum field other = f == F_start ? F_end : f == F_end ? F_start : F_NONE;
 	if (other != F_NONE && n > 1 && frame_ref_ok(rows, other)) {
 		uint64_t *ref = w->low, *d = w->aux;
-		frame_load(rows->b, other, ref);
+		frame_load(rows->b, other, ref, n);
 		for (uint32_t i = 0; i < n; i++)
 			d[i] = f == F_end ? w->val[i] - ref[i] : ref[i] - w->val[i];
 		if (frame_seq_guess(w, d, n) < frame_seq_guess(w, w->val, n)) {
@@ -182,18 +182,55 @@ put_text_column(struct frame_work *w, const struct rows *rows, enum field f, uin
 static uint32_t
 put_presence(struct frame_work *w, const struct column *c, uint32_t rows, uint16_t *pick)
 {
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < rows; i++) {
-		pick[n] = (uint16_t)i;
-		n += column_has(c, i);
+	uint32_t n = 0, bytes = (rows + 7) / 8;
+	uint8_t *to = buf_room(&w->body, bytes + 8);
+	if (to == NULL)
+		return 0;
+	for (uint32_t i = 0; i < rows; i += 64) {
+		uint64_t bits = c->present[i >> 6];
+		if (rows - i < 64)
+			bits &= (UINT64_C(1) << (rows - i)) - 1;
+		frame_store64(to + i / 8, bits);
+		for (; bits != 0; bits &= bits - 1)
+			pick[n++] = (uint16_t)(i + (uint32_t)__builtin_ctzll(bits));
 	}
-	for (uint32_t i = 0; i < rows; i += 8) {
-		uint8_t byte = (uint8_t)(c->present[i >> 6] >> (i & 63));
-		if (rows - i < 8)
-			byte &= (uint8_t)((1u << (rows - i)) - 1);
-		buf_u8(&w->body, byte);
-	}
+	w->body.n += bytes;
 	return n;
+}
+
+/* Does every row have the same value? Most columns that differ do so in the first rows. */
+static bool
+all_same(const struct column *c, enum field f, uint32_t n)
+{
+	size_t width = field_width(f);
+	const uint8_t *p = c->data;
+	return n > 1 && memcmp(p, p + width, (n - 1) * width) == 0;
+}
+
+/* A column that is one value throughout: the interface, the probe, MAC addresses on a link. */
+static uint8_t
+put_same(struct frame_work *w, const struct batch *b, enum field f)
+{
+	frame_load(b, f, w->val, 1);
+	if (field_info[f].type != FT_TEXT) {
+		buf_u64_le(&w->body, w->val[0]);
+		return ENC_CONSTANT;
+	}
+	buf_varint(&w->body, 1);
+	put_texts(w, b, w->val, 1);
+	buf_u8(&w->body, ENC_CONSTANT);
+	buf_u64_le(&w->body, 0);
+	return ENC_TEXT_DICT;
+}
+
+/* The rows in @pick of a sparse column: taken in place, since a row is never before its place. */
+static void
+load_picked(struct frame_work *w, const struct batch *b, enum field f, const uint16_t *pick,
+    uint32_t n)
+{
+	frame_load(b, f, w->val, n > 0 ? pick[n - 1] + 1u : 0);
+	for (uint32_t i = 0; i < n; i++)
+		w->val[i] = w->val[pick[i]];
 }
 
 void
@@ -214,10 +251,13 @@ frame_column_put(struct frame_work *w, const struct rows *rows, enum field f)
 	}
 	if (field_info[f].type == FT_ADDR) {
 		enc = put_addrs(w, &mine, f, c->dense ? NULL : pick, n);
+	} else if (c->dense && all_same(c, f, n)) {
+		enc = put_same(w, rows->b, f);
 	} else {
-		frame_load(rows->b, f, w->val);
-		for (uint32_t i = 0; !c->dense && i < n; i++)
-			w->val[i] = w->val[pick[i]];
+		if (c->dense)
+			frame_load(rows->b, f, w->val, n);
+		else
+			load_picked(w, rows->b, f, pick, n);
 		if (field_info[f].type == FT_TEXT)
 			enc = put_text_column(w, &mine, f, n);
 		else

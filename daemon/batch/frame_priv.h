@@ -142,14 +142,13 @@ unzigzag(uint64_t z)
 	return z >> 1 ^ (0 - (z & 1));
 }
 
-/** Class of a number in ENC_MAGNITUDE. */
+/** Class of a number in ENC_MAGNITUDE and how many bits follow it; without a branch. */
 static inline uint32_t
-magnitude_class(uint64_t v)
+magnitude_class(uint64_t v, uint32_t *extra_out)
 {
-	if (v < 8)
-		return (uint32_t)v;
-	uint32_t bits = 64 - (uint32_t)__builtin_clzll(v);
-	return 8 + (bits - 4) * 4 + (uint32_t)(v >> (bits - 3) & 3);
+	uint32_t top = 63 - (uint32_t)__builtin_clzll(v | 4);
+	*extra_out = top - 2;
+	return 4 * top - 4 + (uint32_t)(v >> (top - 2) & 3) - (v < 4 ? 4 : 0);
 }
 
 /** Bits that follow a class. */
@@ -187,8 +186,8 @@ void frame_seq_ref(struct frame_work *w, uint64_t *v, uint32_t n, enum field ref
     const uint64_t *ref_val);
 
 /* frame_load.c, for both */
-/** Numbers of a column as 64 bits, n of them, row by row; TIME and SPAN as two's complement. */
-void frame_load(const struct batch *b, enum field f, uint64_t *to);
+/** The first @n numbers of a column as 64 bits; TIME and SPAN as two's complement. */
+void frame_load(const struct batch *b, enum field f, uint64_t *to, uint32_t n);
 /** Numbers that may serve as a reference: an address counts as 4 or 6. */
 void frame_load_ref(const struct batch *b, enum field f, uint64_t *to);
 /** May @f serve as a reference in these rows? It is there, dense, and not text. */

@@ -32,34 +32,45 @@ bit_width(uint64_t v)
 	return v == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(v);
 }
 
-/* Bits of the symbols counted in @hist, with the usual correction for a small sample. */
+/* Bits of the symbols counted in @hist, with the usual correction for a small sample. Four sums, so
+ * that an addition does not wait for the one before. */
 static float
 entropy(const struct frame_work *w, const uint16_t *hist, uint32_t size, uint32_t n,
     uint32_t *seen_out)
 {
-	float sum = 0;
-	uint32_t seen = 0;
-	for (uint32_t i = 0; i < size; i++) {
-		sum += w->xlogx[hist[i]];
+	float sum[4] = {0, 0, 0, 0};
+	uint32_t seen = 0, i = 0;
+	for (; i + 4 <= size; i += 4) {
+		for (uint32_t k = 0; k < 4; k++) {
+			sum[k] += w->xlogx[hist[i + k]];
+			seen += hist[i + k] != 0;
+		}
+	}
+	for (; i < size; i++) {
+		sum[0] += w->xlogx[hist[i]];
 		seen += hist[i] != 0;
 	}
 	*seen_out = seen;
-	return w->xlogx[n] - sum + (seen > 1 ? 0.72f * (float)(seen - 1) : 0);
+	return w->xlogx[n] - (sum[0] + sum[1] + sum[2] + sum[3]) +
+	    (seen > 1 ? 0.72f * (float)(seen - 1) : 0);
 }
 
+/* Two histograms: the same class twice in a row does not wait for its counter. */
 static float
 magnitude_bits(const struct frame_work *w, const uint64_t *v, uint32_t n, uint32_t total)
 {
-	uint16_t hist[CLASSES] = {0};
-	uint32_t extra = 0, top = 0, seen;
+	uint16_t hist[2][CLASSES] = {{0}};
+	uint32_t extra = 0, top = 0, seen, bits;
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t c = magnitude_class(v[i]);
-		hist[c]++;
-		extra += magnitude_extra(c);
+		uint32_t c = magnitude_class(v[i], &bits);
+		hist[i & 1][c]++;
+		extra += bits;
 		top = c > top ? c : top;
 	}
-	float bits = entropy(w, hist, top + 1, n, &seen);
-	return (bits + (float)extra) * (float)total / (float)n + 4 * (float)seen + 24;
+	for (uint32_t i = 0; i <= top; i++)
+		hist[0][i] = (uint16_t)(hist[0][i] + hist[1][i]);
+	float all = entropy(w, hist[0], top + 1, n, &seen);
+	return (all + (float)extra) * (float)total / (float)n + 4 * (float)seen + 24;
 }
 
 /* Up to SAMPLE numbers in runs; @diff gets differences within the runs, rising ones as they are. */
@@ -134,14 +145,19 @@ look_at(const struct frame_work *w, const uint64_t *v, uint32_t n, struct look *
 			return;
 	}
 	l->planes = 96;
-	for (uint32_t p = 0; p < l->n_plane; p++) {
-		uint16_t hist[256] = {0};
+	float least = l->magnitude < l->delta ? l->magnitude : l->delta;
+	for (uint32_t p = 0; p < l->n_plane && l->planes < least; p++) {
+		uint16_t hist[2][256] = {{0}};
 		for (uint32_t i = 0; i < k; i++)
-			hist[some[i] >> 8 * p & 255]++;
-		l->plane[p] = entropy(w, hist, 256, k, &seen) / (float)k;
+			hist[i & 1][some[i] >> 8 * p & 255]++;
+		for (uint32_t i = 0; i < 256; i++)
+			hist[0][i] = (uint16_t)(hist[0][i] + hist[1][i]);
+		l->plane[p] = entropy(w, hist[0], 256, k, &seen) / (float)k;
 		l->plane[p] = l->plane[p] > 8 ? 8 : l->plane[p];
 		l->planes += l->plane[p] * (float)n + 64;
 	}
+	if (l->planes >= least)
+		l->planes = NEVER;
 }
 
 static void
@@ -221,7 +237,7 @@ put_magnitude(struct frame_work *w, const uint64_t *v, uint32_t n)
 	uint64_t acc = 0;
 	uint32_t have = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t c = magnitude_class(v[i]), bits = magnitude_extra(c);
+		uint32_t bits, c = magnitude_class(v[i], &bits);
 		uint64_t x = v[i] & ((UINT64_C(1) << bits) - 1);
 		class[i] = (uint8_t)c;
 		acc |= x << have;
@@ -335,6 +351,11 @@ put_cache(struct frame_work *w, uint32_t n, const struct refs *refs, unsigned bi
 void
 frame_seq_index(struct frame_work *w, const uint64_t *v, uint32_t n, uint32_t top)
 {
+	if (top <= 1) {
+		buf_u8(&w->body, ENC_CONSTANT);
+		buf_u64_le(&w->body, 0);
+		return;
+	}
 	if (top <= 256) {
 		buf_u8(&w->body, ENC_PLANES);
 		put_planes(w, v, n, 0, 1, NULL);
