@@ -326,32 +326,38 @@ set_one(struct conf_endpoint *conf, const char *word, struct err *err)
 	return conf_endpoint_set(conf, (struct strv){word, (size_t)(eq - word)}, strv_of(eq + 1), err);
 }
 
-/* Apply the changed options that are named in @words; on failure put the earlier ones back. */
-static int
-apply_words(struct endpoint *ep, struct conf_endpoint *fresh, const char *const *words, unsigned n,
-    struct err *err)
+static bool
+differs(const struct option_info *o, const struct conf_endpoint *a, const struct conf_endpoint *b)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct strv option = {words[i], (size_t)(strchr(words[i], '=') - words[i])};
-		const struct option_info *o = option_find(ep->conf->type, option);
-		int rc = 0;
-		if (o->apply != APPLY_LIVE || ep->type->set == NULL)
-			rc = err_set(err, E_UNSUP,
-			    "%s: option %s cannot change while attached (detach '%s' and attach it again "
-			    "with the new value)", ep->conf->name, o->name, ep->conf->name);
-		else if (ep->self != NULL)
-			rc = ep->type->set(ep->self, fresh, o->name, err);
-		if (rc == 0)
-			continue;
-		while (i-- > 0) {
-			struct err ignored;
-			const char *eq = strchr(words[i], '=');
-			char name[64];
-			snprintf(name, sizeof(name), "%.*s", (int)(eq - words[i]), words[i]);
-			(void)ep->type->set(ep->self, ep->conf, name, &ignored);
-		}
+	return strcmp(o->owner, a->type) == 0 &&
+	    strcmp(conf_text(a, o->name), conf_text(b, o->name)) != 0;
+}
+
+int
+endpoint_change(struct endpoint *ep, struct conf_endpoint **fresh, struct err *err)
+{
+	struct conf_endpoint *to = *fresh, *from = ep->conf;
+	int rc = 0;
+	/* what is closed takes anything: its next open reads it */
+	for (unsigned i = 0; i < option_count && ep->self != NULL && rc == 0; i++) {
+		const struct option_info *o = &option_info[i];
+		if (differs(o, from, to) && (o->apply != APPLY_LIVE || ep->type->set == NULL))
+			rc = err_set(err, E_UNSUP, "%s: option %s cannot change while it is up "
+			    "(disable '%s', set it, enable it again)", ep->name, o->name, ep->name);
+	}
+	unsigned done = 0;
+	for (; done < option_count && ep->self != NULL && rc == 0; done++)
+		if (differs(&option_info[done], from, to))
+			rc = ep->type->set(ep->self, to, option_info[done].name, err);
+	if (rc != 0) {
+		while (done-- > 0) /* the one that failed changed nothing, the earlier ones go back */
+			if (differs(&option_info[done], from, to))
+				(void)ep->type->set(ep->self, from, option_info[done].name, NULL);
 		return rc;
 	}
+	ep->conf = to;
+	*fresh = NULL;
+	conf_endpoint_free(&from);
 	return 0;
 }
 
@@ -371,13 +377,10 @@ engine_set(struct engine *e, struct strv name, const char *const *words, unsigne
 	if (rc == 0)
 		rc = engine_check_endpoint(fresh, err);
 	if (rc == 0)
-		rc = apply_words(ep, fresh, words, n, err);
+		rc = endpoint_change(ep, &fresh, err);
 	if (rc == 0) {
-		struct conf_endpoint *old = ep->conf;
-		ep->conf = fresh;
-		fresh = old;
 		ep->altered = true;
-		engine_event(e, "set %s", ep->conf->name);
+		engine_event(e, "set %s", ep->name);
 	}
 	conf_endpoint_free(&fresh);
 	return rc;

@@ -132,6 +132,11 @@ struct endpoint *endpoint_find(struct engine *e, struct strv name);
 /** Stop and free what is behind an endpoint; it stays in the list (disabled). */
 void endpoint_close(struct engine *e, struct endpoint *ep, bool drain);
 int endpoint_open(struct engine *e, struct endpoint *ep, struct err *err);
+/**
+ * Take another configuration of the same name, type and address: all of what differs or nothing.
+ * Options that are not live only change while the endpoint is closed. Takes *fresh on success.
+ */
+int endpoint_change(struct endpoint *ep, struct conf_endpoint **fresh, struct err *err);
 void endpoint_state(struct endpoint *ep, enum port_state state, const char *why);
 /** Inputs first, then outputs with draining, until @deadline_us; then everything is freed. */
 void endpoints_stop(struct engine *e, uint64_t deadline_us);

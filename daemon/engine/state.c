@@ -84,47 +84,27 @@ only_live(const struct conf_endpoint *a, const struct conf_endpoint *b)
 	return true;
 }
 
+/* Close, take the new configuration (*fresh on success), open; if it fails the old one is back. */
 static int
-apply_live(struct endpoint *ep, struct conf_endpoint *fresh, struct err *err)
-{
-	for (unsigned i = 0; i < option_count && ep->self != NULL; i++) {
-		const struct option_info *o = &option_info[i];
-		if (strcmp(o->owner, fresh->type) != 0 ||
-		    strcmp(conf_text(ep->conf, o->name), conf_text(fresh, o->name)) == 0)
-			continue;
-		if (ep->type->set == NULL)
-			return err_set(err, E_UNSUP, "%s: %s cannot change", fresh->name, o->name);
-		int rc = ep->type->set(ep->self, fresh, o->name, err);
-		if (rc != 0)
-			return rc;
-	}
-	conf_endpoint_free(&ep->conf);
-	ep->conf = fresh;
-	ep->altered = false;
-	return 0;
-}
-
-/* Close, take the new configuration, open; when that fails the old one comes back. */
-static int
-replace(struct engine *e, struct endpoint *ep, struct conf_endpoint *fresh, struct err *err)
+replace(struct engine *e, struct endpoint *ep, struct conf_endpoint **fresh, struct err *err)
 {
 	struct conf_endpoint *old = ep->conf;
 	int rc = 0;
 	endpoint_close(e, ep, true);
-	ep->conf = fresh;
-	if (fresh->enabled)
+	ep->conf = *fresh;
+	if (ep->conf->enabled)
 		rc = endpoint_open(e, ep, err);
 	else
 		endpoint_state(ep, PORT_DISABLED, "");
 	if (rc == 0) {
 		conf_endpoint_free(&old);
-		ep->altered = false;
+		*fresh = NULL;
 		return 0;
 	}
 	struct err again;
 	ep->conf = old;
 	if (old->enabled && endpoint_open(e, ep, &again) != 0) {
-		log_err("engine: %s: the old configuration does not open either: %s", old->name,
+		log_err("engine: %s: the old configuration does not open either: %s", ep->name,
 		    again.text);
 		endpoint_state(ep, PORT_DISABLED, again.text);
 	}
@@ -150,13 +130,15 @@ reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed
 	if (ep == NULL)
 		rc = engine_attach(e, &fresh, !engine_is_saved_file(e, want->file), err);
 	else if (only_live(ep->conf, want))
-		rc = apply_live(ep, fresh, err);
+		rc = endpoint_change(ep, &fresh, err);
 	else
-		rc = replace(e, ep, fresh, err);
-	if (rc != 0)
-		conf_endpoint_free(&fresh);
-	else
+		rc = replace(e, ep, &fresh, err);
+	conf_endpoint_free(&fresh);
+	if (rc == 0) {
+		ep = endpoint_find(e, strv_of(want->name));
+		ep->altered = false;
 		(*changed)++;
+	}
 	return rc;
 }
 
