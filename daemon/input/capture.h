@@ -4,6 +4,8 @@
  * Each worker has its own socket, meter and counters. They share whether the interface is there:
  * the worker that loses it says so, all close their sockets, and worker 0 opens the whole set
  * again, once a second, until it succeeds. Meanwhile the meters go on: their flows end by timeout.
+ * A worker waits for the next set (n_opened), not for the interface: that may be lost again before
+ * it looks, and then its new socket is to be closed as well.
  */
 #ifndef FLOWBUS_INPUT_CAPTURE_H
 #define FLOWBUS_INPUT_CAPTURE_H
@@ -21,6 +23,7 @@ struct capture_worker {
 	struct live live; /* written by worker 0 while `lost`, else by its owner */
 	struct flow_meter *meter;
 	uint32_t timeouts_seen;
+	unsigned opened_seen; /* n_opened of its socket */
 	struct flow_frame frames[FLOW_BURST];
 	unsigned n_frames;
 	uint8_t *bytes; /* the frames' octets: the ring's are lost at a block's end */
@@ -43,6 +46,7 @@ struct capture {
 	_Atomic bool stopping;
 	_Atomic bool lost;	   /* the interface is gone */
 	_Atomic unsigned n_closed; /* workers that have closed their sockets since */
+	_Atomic unsigned n_opened; /* how often the set of sockets was opened again */
 	_Atomic unsigned ifindex;
 	enum live_link link;  /* worker 0 only: what was last reported */
 	uint64_t next_try_us; /* worker 0 only */

@@ -132,7 +132,8 @@ try_again(struct capture *c, uint64_t mono_us)
 	atomic_store(&c->n_closed, 0);
 	c->link = LIVE_UP;
 	c->host->state(c->host->ctx, PORT_UP, "");
-	atomic_store(&c->lost, false); /* the workers go on with their new sockets */
+	atomic_store(&c->lost, false);
+	atomic_fetch_add(&c->n_opened, 1); /* the workers go on with their new sockets */
 }
 
 /** The interface is gone: close, keep time, wait for it. */
@@ -143,7 +144,7 @@ wait_for_interface(struct capture_worker *w)
 	flush_frames(w);
 	close_socket(w);
 	atomic_fetch_add(&c->n_closed, 1);
-	while (atomic_load(&c->lost) && !atomic_load(&c->stopping)) {
+	while (atomic_load(&c->n_opened) == w->opened_seen && !atomic_load(&c->stopping)) {
 		int64_t now_us = clock_real_us();
 		w->mono_us = clock_mono_us();
 		input_timeouts_apply(&c->timeouts, &w->timeouts_seen, w->meter);
@@ -151,9 +152,10 @@ wait_for_interface(struct capture_worker *w)
 		seconds_poll(c->seconds, now_us);
 		if (w->index == 0)
 			try_again(c, w->mono_us);
-		if (atomic_load(&c->lost))
+		if (atomic_load(&c->n_opened) == w->opened_seen)
 			wake_wait(&w->wake, POLL_MS);
 	}
+	w->opened_seen = atomic_load(&c->n_opened);
 	flow_meter_interface(w->meter, atomic_load(&c->ifindex));
 }
 

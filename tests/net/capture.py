@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live capture between two network namespaces: every packet once, both directions in one record.
 
-    capture.py INPUT_RUN        (needs root; exit 77 without)
+    capture.py INPUT_RUN [TEST ...]        (needs root; exit 77 without)
 """
 import json
 import os
@@ -177,6 +177,27 @@ def test_vanish(tool, n):
     assert len(seen) == 2, f"the interface was made again: {seen}"
 
 
+def test_flapping(tool, n):
+    """Removed and made again many times, also while it is being opened: up when that is over."""
+    p = Probe(tool, f"capture va0 workers={n} app=off ring=1M idle=60s filter=udp")
+    p.wait("state up")
+    end, i = time.monotonic() + 6, 0
+    while time.monotonic() < end:
+        sh("ip", "link", "del", "va0", ns=A)
+        time.sleep(0.01)
+        make_link()
+        i += 1
+        time.sleep(0.03 + 0.02 * (i % 8))
+    time.sleep(2.5)
+    exchange(3, 2)
+    time.sleep(0.3)
+    p.finish()
+    check_exchange(p, 3, 2)
+    states = [x.split()[1] for x in p.lines if x.startswith("state ")]
+    assert states[-1] == "up" and states.count("up") > 2, states
+    return f"{i} times, {states.count('up')} times up"
+
+
 def test_down_and_up(tool):
     p = Probe(tool, "capture va0 app=off ring=1M filter=udp")
     p.wait("state up")
@@ -320,12 +341,15 @@ def main():
     if os.geteuid() != 0:
         print("skipped: needs root for network namespaces")
         return 77
-    tool = os.path.abspath(sys.argv[1])
+    tool, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     tests = [(test_workers, 1), (test_workers, 4), (test_start_under_load, 4),
              (test_drops, 1), (test_drops, 2), (test_idle_without_packets,),
-             (test_vanish, 1), (test_vanish, 3), (test_down_and_up,), (test_any,), (test_vlan,), (test_refused,)]
+             (test_vanish, 1), (test_vanish, 3), (test_flapping, 1), (test_flapping, 3), (test_down_and_up,),
+             (test_any,), (test_vlan,), (test_refused,)]
     failed = 0
     for fn, *args in tests:
+        if names and fn.__name__ not in names:
+            continue
         for ns in (A, B):
             subprocess.run(["ip", "netns", "del", ns], capture_output=True)
             sh("ip", "netns", "add", ns)
