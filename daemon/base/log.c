@@ -61,16 +61,26 @@ log_set_tap(void (*fn)(void *arg, enum log_level level, const char *line), void 
 	pthread_mutex_unlock(&tap_lock);
 }
 
-void
-log_line(struct log_site *site, enum log_level level, const char *fmt, ...)
+/* One line a second; *held_out: how many were held back since the last one. */
+static bool
+site_may(struct log_site *site, uint32_t *held_out)
 {
 	uint64_t now = clock_mono_us();
 	uint64_t next = atomic_load_explicit(&site->next_us, memory_order_relaxed);
 	if (now < next || !atomic_compare_exchange_strong(&site->next_us, &next, now + 1000000)) {
 		atomic_fetch_add_explicit(&site->held, 1, memory_order_relaxed);
-		return;
+		return false;
 	}
-	uint32_t held = atomic_exchange_explicit(&site->held, 0, memory_order_relaxed);
+	*held_out = atomic_exchange_explicit(&site->held, 0, memory_order_relaxed);
+	return true;
+}
+
+void
+log_line(struct log_site *site, enum log_level level, const char *fmt, ...)
+{
+	uint32_t held = 0;
+	if (!log_wants(level) || (site != NULL && !site_may(site, &held)))
+		return;
 	char line[1024];
 	int n = snprintf(line, sizeof(line), "%s: ", level_names[level]);
 	va_list ap;

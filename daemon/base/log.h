@@ -28,6 +28,10 @@ bool log_wants(enum log_level level);
 /** Call @fn with every line printed as well (the control socket's event stream); NULL = none. */
 void log_set_tap(void (*fn)(void *arg, enum log_level level, const char *line), void *arg);
 
+/**
+ * What the macros below do. @site NULL: not limited, for lines that a person's single actions cause
+ * (attach, reload). Lines above the level are dropped here too.
+ */
 void log_line(struct log_site *site, enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -39,8 +39,8 @@ port_state_name(enum port_state s)
 	return names[s];
 }
 
-static const struct port_type *
-type_find(const char *name)
+const struct port_type *
+endpoint_type(const char *name)
 {
 	for (unsigned i = 0; i < N_TYPES; i++)
 		if (strcmp(types[i]->name, name) == 0)
@@ -68,7 +68,7 @@ endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
 	pthread_mutex_unlock(&ep->lock);
 	/* the link tells its own faults, with how often; what has ended as it should is no fault */
 	if (changed && (state == PORT_DEGRADED || state == PORT_DOWN) && !needs_link(ep->type) &&
-	    !atomic_load(&ep->ended) && log_wants(LOG_WARN))
+	    !atomic_load(&ep->ended))
 		log_line(&ep->site, LOG_WARN, "engine: %s: %s: %s", ep->name, port_state_name(state),
 		    why);
 	if (changed)
@@ -128,7 +128,7 @@ engine_check_option(void *arg, const struct option_info *o, struct strv text, st
 int
 engine_check_endpoint(const struct conf_endpoint *conf, struct err *err)
 {
-	if (type_find(conf->type) == NULL) {
+	if (endpoint_type(conf->type) == NULL) {
 		const char *near = strv_nearest(strv_of(conf->type), engine_type_names());
 		return err_set(err, E_UNKNOWN, "unknown endpoint type '%s'%s%s%s", conf->type,
 		    near != NULL ? ", did you mean '" : " (see flowctl show types)",
@@ -276,7 +276,7 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 		return err_set(err, E_NOMEM, "out of memory");
 	memset(ep, 0, sizeof(*ep));
 	ep->engine = e;
-	ep->type = type_find(conf->type);
+	ep->type = endpoint_type(conf->type);
 	ep->conf = conf;
 	snprintf(ep->name, sizeof(ep->name), "%s", conf->name);
 	ep->number = e->next_number++;
@@ -296,7 +296,8 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 	if (ep->type == &input_capture && ep->self != NULL)
 		facts_update(e); /* endpoint_open could not: the list did not have it */
 	engine_removed_del(e, conf->name);
-	log_notice("engine: %s: attached %s %s", conf->name, conf->type, conf->address);
+	log_line(NULL, LOG_NOTICE, "engine: %s: attached %s %s", conf->name, conf->type,
+	    conf->address);
 	engine_event(e, "attach %s %s %s", conf->name, conf->type, conf->address);
 	return 0;
 }
@@ -311,7 +312,7 @@ engine_detach(struct engine *e, struct strv name, bool drain, struct err *err)
 	list_drop(e, ep);
 	if (ep->persistent)
 		engine_removed_add(e, ep->conf->name);
-	log_notice("engine: %s: detached", ep->conf->name);
+	log_line(NULL, LOG_NOTICE, "engine: %s: detached", ep->conf->name);
 	engine_event(e, "detach %s", ep->conf->name);
 	endpoint_free(&ep);
 	return 0;

@@ -129,6 +129,8 @@ struct engine {
 
 /* endpoint.c */
 struct endpoint *endpoint_find(struct engine *e, struct strv name);
+/** NULL for an unknown name. */
+const struct port_type *endpoint_type(const char *name);
 /** Stop and free what is behind an endpoint; it stays in the list (disabled). */
 void endpoint_close(struct engine *e, struct endpoint *ep, bool drain);
 int endpoint_open(struct engine *e, struct endpoint *ep, struct err *err);

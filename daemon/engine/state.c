@@ -92,6 +92,7 @@ replace(struct engine *e, struct endpoint *ep, struct conf_endpoint **fresh, str
 	int rc = 0;
 	endpoint_close(e, ep, true);
 	ep->conf = *fresh;
+	ep->type = endpoint_type(ep->conf->type); /* a file may make it something else */
 	if (ep->conf->enabled)
 		rc = endpoint_open(e, ep, err);
 	else
@@ -103,6 +104,7 @@ replace(struct engine *e, struct endpoint *ep, struct conf_endpoint **fresh, str
 	}
 	struct err again;
 	ep->conf = old;
+	ep->type = endpoint_type(old->type);
 	if (old->enabled && endpoint_open(e, ep, &again) != 0) {
 		log_err("engine: %s: the old configuration does not open either: %s", ep->name,
 		    again.text);
@@ -174,10 +176,18 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 		engine_removed_del(e, name);
 		(*changed_out)++;
 	}
-	for (unsigned i = 0; i < c->n_endpoints; i++) {
+	/* outputs before inputs, so that the first record finds them */
+	for (unsigned i = 0; i < 2 * c->n_endpoints; i++) {
+		const struct conf_endpoint *want = c->endpoints[i % c->n_endpoints];
+		bool is_input = endpoint_type(want->type)->direction == PORT_INPUT;
 		struct err one;
-		if (reload_one(e, c->endpoints[i], changed_out, &one) != 0) {
-			log_err("engine: reload: %s", one.text);
+		if (is_input != (i >= c->n_endpoints))
+			continue;
+		if (reload_one(e, want, changed_out, &one) != 0) {
+			if (strncmp(one.text, want->name, strlen(want->name)) != 0)
+				err_prefix(&one, "%s: ", want->name);
+			log_line(NULL, LOG_ERR, "engine: reload: %s:%d: %s", want->file, want->line,
+			    one.text);
 			if (failed++ == 0)
 				first = one;
 		}
