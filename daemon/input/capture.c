@@ -60,6 +60,17 @@ open_worker(struct capture *c, struct capture_worker *w, struct flow_meter_conf 
 	return w->meter != NULL ? 0 : err->code != 0 ? -err->code : -E_NOMEM;
 }
 
+/** The interface is there and down, as often at boot: begin as if it had just been lost. */
+static int
+begin_lost(struct capture *c, struct err *err)
+{
+	snprintf(c->why_down, sizeof(c->why_down), "%.200s; trying again every second",
+	    strncmp(err->text, "capture: ", 9) == 0 ? err->text + 9 : err->text);
+	*err = (struct err){0};
+	atomic_store(&c->lost, true);
+	return live_filter_check(&c->live_conf, err);
+}
+
 /** Sockets first, since they fail for reasons people can mend; then meters. */
 static int
 open_parts(struct capture *c, const struct conf_endpoint *conf, struct err *err)
@@ -79,6 +90,8 @@ open_parts(struct capture *c, const struct conf_endpoint *conf, struct err *err)
 		c->worker[i].wake.fd = -1;
 	}
 	int rc = live_open(&c->live_conf, h, c->n_workers, err);
+	if (rc == -E_AGAIN)
+		rc = begin_lost(c, err);
 	if (rc != 0)
 		return rc;
 	for (unsigned i = 0; i < c->n_workers; i++)
@@ -139,7 +152,7 @@ static int
 capture_start(void *self, struct err *err)
 {
 	struct capture *c = self;
-	c->host->state(c->host->ctx, PORT_UP, "");
+	c->host->state(c->host->ctx, c->why_down[0] == '\0' ? PORT_UP : PORT_DOWN, c->why_down);
 	for (unsigned i = 0; i < c->n_workers; i++) {
 		struct capture_worker *w = &c->worker[i];
 		int rc = pthread_create(&w->thread, NULL, capture_thread, w);

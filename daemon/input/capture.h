@@ -28,8 +28,7 @@ struct capture_worker {
 	unsigned n_frames;
 	uint8_t *bytes; /* the frames' octets: the ring's are lost at a block's end */
 	uint64_t mono_us, next_second_us;
-	uint64_t kernel_base, if_base; /* drops of sockets closed before */
-	uint64_t kernel_drops, if_drops;
+	struct live_count kernel_drops, if_drops;
 	struct wake wake;
 	pthread_t thread;
 	bool is_started;
@@ -40,6 +39,7 @@ struct capture {
 	char device[INPUT_NAME], probe[INPUT_NAME];
 	char *filter;
 	struct live_conf live_conf;
+	char why_down[256]; /* at start; "" up */
 	uint64_t speed; /* as configured; 0 ask the kernel */
 	struct input_timeouts timeouts;
 	struct seconds *seconds;

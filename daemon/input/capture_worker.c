@@ -54,20 +54,19 @@ read_drops(struct capture_worker *w)
 	struct pcap_stat st;
 	if (w->live.pcap == NULL || pcap_stats(w->live.pcap, &st) != 0)
 		return;
-	w->kernel_drops = w->kernel_base + st.ps_drop;
-	/* the interface's own drops are the same for all sockets */
-	w->if_drops = w->index == 0 ? w->if_base + st.ps_ifdrop : 0;
-	counter_set(&w->counters, C_pkt_dropped_kernel, w->kernel_drops);
-	counter_set(&w->counters, C_pkt_dropped_if, w->if_drops);
-	flow_meter_drops(w->meter, w->kernel_drops, w->if_drops);
+	live_count_add(&w->kernel_drops, st.ps_drop);
+	if (w->index == 0) /* the interface's own drops are the same for all sockets */
+		live_count_add(&w->if_drops, st.ps_ifdrop);
+	counter_set(&w->counters, C_pkt_dropped_kernel, w->kernel_drops.total);
+	counter_set(&w->counters, C_pkt_dropped_if, w->if_drops.total);
+	flow_meter_drops(w->meter, w->kernel_drops.total, w->if_drops.total);
 }
 
 static void
 close_socket(struct capture_worker *w)
 {
 	read_drops(w);
-	w->kernel_base = w->kernel_drops;
-	w->if_base = w->if_drops;
+	w->kernel_drops.seen = w->if_drops.seen = 0; /* a new socket counts from 0 */
 	live_close(&w->live);
 }
 

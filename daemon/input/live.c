@@ -69,7 +69,7 @@ activate_error(const struct live_conf *conf, pcap_t *p, int status, struct err *
 		    "or give it CAP_NET_RAW (the systemd unit does)",
 		    conf->device);
 	case PCAP_ERROR_IFACE_NOT_UP:
-		return err_set(err, E_SYS,
+		return err_set(err, E_AGAIN,
 		    "capture: %s: the interface is down; try: ip link set %s up", conf->device,
 		    conf->device);
 	default:
@@ -118,18 +118,41 @@ open_one(const struct live_conf *conf, struct live *h, struct err *err)
 }
 
 static int
-set_filter(struct live *h, const char *device, const char *filter, struct err *err)
+compile(pcap_t *p, const struct live_conf *conf, struct bpf_program *program, struct err *err)
+{
+	return pcap_compile(p, program, conf->filter, 1, PCAP_NETMASK_UNKNOWN) == 0
+		   ? 0
+		   : err_set(err, E_SYNTAX,
+			 "capture: %s: filter \"%.200s\": %s (write it as for tcpdump)",
+			 conf->device, conf->filter, pcap_geterr(p));
+}
+
+int
+live_filter_check(const struct live_conf *conf, struct err *err)
 {
 	struct bpf_program program;
-	if (pcap_compile(h->pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) != 0)
-		return err_set(err, E_SYNTAX,
-		    "capture: %s: filter \"%.200s\": %s (write it as for tcpdump)", device, filter,
-		    pcap_geterr(h->pcap));
-	int rc = pcap_setfilter(h->pcap, &program);
+	pcap_t *dead = pcap_open_dead(DLT_EN10MB, conf->snaplen);
+	if (dead == NULL)
+		return err_set(err, E_NOMEM, "capture: out of memory");
+	int rc = compile(dead, conf, &program, err);
+	if (rc == 0)
+		pcap_freecode(&program);
+	pcap_close(dead);
+	return rc;
+}
+
+static int
+set_filter(struct live *h, const struct live_conf *conf, struct err *err)
+{
+	struct bpf_program program;
+	int rc = compile(h->pcap, conf, &program, err);
+	if (rc != 0)
+		return rc;
+	rc = pcap_setfilter(h->pcap, &program);
 	pcap_freecode(&program);
 	return rc == 0 ? 0
-		       : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s", device,
-			     pcap_geterr(h->pcap));
+		       : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s",
+			     conf->device, pcap_geterr(h->pcap));
 }
 
 static int
@@ -193,7 +216,7 @@ open_all(const struct live_conf *conf, struct live *h, unsigned n, struct err *e
 				continue;
 	}
 	for (unsigned i = 0; i < n && rc == 0; i++)
-		rc = set_filter(&h[i], conf->device, conf->filter, err);
+		rc = set_filter(&h[i], conf, err);
 	return rc;
 }
 

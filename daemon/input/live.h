@@ -35,8 +35,27 @@ struct live {
 	unsigned ifindex; /* 0 for the device "any" */
 };
 
-/** Open @n sockets. 0, or -E_* with @err saying what to try, and nothing open. */
+/**
+ * Open @n sockets. 0, or -E_* with @err saying what to try, and nothing open; -E_AGAIN when the
+ * interface is there and down.
+ */
 int live_open(const struct live_conf *conf, struct live *handles, unsigned n, struct err *err);
+/** Would libpcap take this filter on an Ethernet interface? 0, or -E_SYNTAX with @err. */
+int live_filter_check(const struct live_conf *conf, struct err *err);
+
+/** A 32-bit count of libpcap's, which wraps within an hour at a million a second, as 64 bits. */
+struct live_count {
+	uint64_t total;
+	uint32_t seen; /* the newest value; 0 for a new socket */
+};
+
+static inline void
+live_count_add(struct live_count *c, uint32_t now)
+{
+	c->total += (uint32_t)(now - c->seen);
+	c->seen = now;
+}
+
 void live_close(struct live *h);
 /** Is this the device that means all interfaces? */
 bool live_is_any(const char *device);

@@ -212,6 +212,25 @@ def test_down_and_up(tool):
     check_exchange(p, 2, 2)
 
 
+def test_down_at_start(tool, n):
+    """Attached while the interface is down: seconds say 0 packets, and it works once it is up."""
+    sh("ip", "link", "set", "va0", "down", ns=A)
+    p = Probe(tool, f"capture va0 workers={n} app=off ring=1M idle=60s filter=udp")
+    line = p.wait("state down")
+    assert "ip link set va0 up" in line and "every second" in line, line
+    p.wait("second ", 5)
+    p.wait("second ", 5)
+    sh("ip", "link", "set", "va0", "up", ns=A)
+    p.wait("state up", 5)
+    exchange(2, 2)
+    time.sleep(0.3)
+    p.finish()
+    check_exchange(p, 2, 2)
+    numbers = [s["second"] for s in p.seconds()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
+    assert p.seconds()[0]["packets"] == 0
+
+
 def test_any(tool):
     """The device any sees what va0 sees; in_if is va0's."""
     p = Probe(tool, "capture any app=off ring=1M filter='udp and port 5300'")
@@ -330,8 +349,9 @@ def test_refused(tool):
     refused(tool, "capture va1", 'no interface "va1"', "va0")
     refused(tool, "capture va0 filter='port of call'", "port of call", "tcpdump")
     refused(tool, "capture va0 ring=3G", "2047M")
-    sh("ip", "link", "add", "vd0", "type", "veth", "peer", "name", "vd1", ns=A)
-    refused(tool, "capture vd0", "is down", "ip link set vd0 up")
+    sh("ip", "link", "set", "va0", "down", ns=A)
+    refused(tool, "capture va0 filter='port of call'", "port of call", "tcpdump")
+    sh("ip", "link", "set", "va0", "up", ns=A)
     refused(tool, "capture va0", "not permitted", "CAP_NET_RAW",
             before=("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all",
                     "--inh-caps=-all"))
@@ -345,6 +365,7 @@ def main():
     tests = [(test_workers, 1), (test_workers, 4), (test_start_under_load, 4),
              (test_drops, 1), (test_drops, 2), (test_idle_without_packets,),
              (test_vanish, 1), (test_vanish, 3), (test_flapping, 1), (test_flapping, 3), (test_down_and_up,),
+             (test_down_at_start, 1), (test_down_at_start, 2),
              (test_any,), (test_vlan,), (test_refused,)]
     failed = 0
     for fn, *args in tests:
