@@ -79,6 +79,7 @@ struct conf_endpoint {
 	char file[160];      /* empty: attached at run time */
 	int line;
 	bool is_saved;       /* came from endpoints.conf: the next save must write it again */
+	bool in_files;       /* a file that a person wrote defines it, perhaps beneath the saved one */
 };
 
 /** A check of an option's value by someone above conf (filter syntax). 0 or -E_* with @err. */

@@ -286,6 +286,7 @@ new_endpoint(struct loader *l, int line, const char *const keys[3], struct conf_
 	snprintf(e->file, sizeof(e->file), "%s", l->file);
 	e->line = line;
 	e->is_saved = l->is_saved;
+	e->in_files = !l->is_saved;
 	*out = e;
 	return 0;
 }
@@ -329,6 +330,8 @@ add_endpoint(struct loader *l, config_setting_t *group, const char *const keys[3
 		conf_endpoint_free(&e);
 		return r;
 	}
+	if (*old != NULL)
+		e->in_files = e->in_files || (*old)->in_files;
 	conf_endpoint_free(old);
 	*old = e;
 	return 0;
@@ -349,7 +352,7 @@ load_endpoint(struct loader *l, config_setting_t *group)
 	if (keys[0] == NULL)
 		return FAIL_AT(l, line, NULL, E_INVAL, "an endpoint needs a name: name = \"...\";");
 	struct conf_endpoint **old = find(l->c, keys[0]);
-	if (old == NULL || (l->is_saved && strcmp((*old)->file, l->file) != 0))
+	if (old == NULL || (l->is_saved && !(*old)->is_saved))
 		return add_endpoint(l, group, keys);
 	return merge_endpoint(l, *old, group, keys);
 }

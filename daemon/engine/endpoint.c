@@ -295,7 +295,8 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 	e->ep[e->n_ep++] = ep;
 	if (ep->type == &input_capture && ep->self != NULL)
 		facts_update(e); /* endpoint_open could not: the list did not have it */
-	engine_removed_del(e, conf->name);
+	if (persistent) /* a file has it again; one of that name from elsewhere does not change that */
+		engine_removed_del(e, ep->name);
 	log_line(NULL, LOG_NOTICE, "engine: %s: attached %s %s", conf->name, conf->type,
 	    conf->address);
 	engine_event(e, "attach %s %s %s", conf->name, conf->type, conf->address);
@@ -310,8 +311,8 @@ engine_detach(struct engine *e, struct strv name, bool drain, struct err *err)
 		return no_such(e, name, err);
 	endpoint_close(e, ep, drain);
 	list_drop(e, ep);
-	if (ep->persistent)
-		engine_removed_add(e, ep->conf->name);
+	if (ep->persistent || ep->conf->in_files)
+		engine_removed_add(e, ep->name);
 	log_line(NULL, LOG_NOTICE, "engine: %s: detached", ep->conf->name);
 	engine_event(e, "detach %s", ep->conf->name);
 	endpoint_free(&ep);

@@ -170,7 +170,7 @@ attach_all(struct engine *e, struct conf *c, struct err *err)
 			if (x == NULL || is_input != (pass == 1))
 				continue;
 			int rc = engine_attach(e, &c->endpoints[i],
-			    x->file[0] != '\0' && !engine_is_saved_file(e, x->file), err);
+			    x->file[0] != '\0' && !x->is_saved, err);
 			if (rc != 0) {
 				if (x->file[0] != '\0' && err->file[0] == '\0') {
 					snprintf(err->file, sizeof(err->file), "%s", x->file);
@@ -181,6 +181,28 @@ attach_all(struct engine *e, struct conf *c, struct err *err)
 				return rc;
 			}
 		}
+	}
+	return 0;
+}
+
+/* The newest endpoint may have the name of a saved one, which it replaces: it may have been saved
+ * from the same command line. Of a file, or another --attach, is a mistake. */
+static int
+command_line_wins(struct conf *c, struct err *err)
+{
+	struct conf_endpoint *x = c->endpoints[c->n_endpoints - 1];
+	for (unsigned i = 0; i + 1 < c->n_endpoints; i++) {
+		struct conf_endpoint *old = c->endpoints[i];
+		if (strcmp(old->name, x->name) != 0)
+			continue;
+		if (!old->is_saved)
+			return err_set(err, E_EXIST, "there is an endpoint named '%s' already (choose "
+			    "another name with name=...)", x->name);
+		x->in_files = old->in_files;
+		conf_endpoint_free(&c->endpoints[i]);
+		c->endpoints[i] = x;
+		c->n_endpoints--;
+		break;
 	}
 	return 0;
 }
@@ -203,6 +225,8 @@ add_attached(struct engine *e, struct conf *c, struct err *err)
 		conf_words_free(&words, n);
 		if (rc == 0)
 			rc = engine_check_endpoint(c->endpoints[c->n_endpoints++], err);
+		if (rc == 0)
+			rc = command_line_wins(c, err);
 		if (rc != 0) {
 			err_prefix(err, "--attach '%s': ", e->args.attach[i]);
 			return rc;

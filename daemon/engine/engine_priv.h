@@ -166,7 +166,6 @@ void facts_host(struct engine *e, struct link_host *out);
 /* state.c */
 /** The configuration: files, daemon options of the command line over them, then endpoints.conf. */
 int engine_load_files(struct engine *e, struct conf **out, struct err *err);
-bool engine_is_saved_file(const struct engine *e, const char *file);
 void engine_removed_add(struct engine *e, const char *name);
 void engine_removed_del(struct engine *e, const char *name);
 

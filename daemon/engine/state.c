@@ -7,17 +7,12 @@
 #include "base/log.h"
 #include "engine/engine_priv.h"
 
-bool
-engine_is_saved_file(const struct engine *e, const char *file)
-{
-	char path[4096];
-	snprintf(path, sizeof(path), "%s/endpoints.conf", conf_text(&e->conf->daemon.bag, "state_dir"));
-	return strncmp(path, file, sizeof(((struct conf_endpoint *)0)->file) - 1) == 0;
-}
-
 void
 engine_removed_add(struct engine *e, const char *name)
 {
+	for (unsigned i = 0; i < e->n_removed; i++)
+		if (strcmp(e->removed[i], name) == 0)
+			return;
 	char **list = realloc(e->removed, (e->n_removed + 1) * sizeof(*list));
 	char *copy = strv_dup(strv_of(name));
 	if (list != NULL)
@@ -50,6 +45,9 @@ engine_save(struct engine *e, unsigned *n_out, struct err *err)
 		if (!e->ep[i]->persistent || e->ep[i]->altered)
 			list[n++] = e->ep[i]->conf;
 	struct stat st;
+	if (e->args.conf_file == NULL)
+		return err_set(err, E_INVAL, "started without a configuration file: the next start would "
+		    "not read what is saved (start with --config FILE)");
 	if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
 		return err_set(err, E_IO, "state directory %s does not exist (create it, or set "
 		    "daemon option state_dir)", dir);
@@ -118,10 +116,12 @@ reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed
 {
 	struct endpoint *ep = endpoint_find(e, strv_of(want->name));
 	if (ep != NULL && conf_endpoint_eq(ep->conf, want)) {
-		ep->persistent = !engine_is_saved_file(e, want->file);
+		ep->persistent = !want->is_saved;
+		ep->conf->is_saved = want->is_saved;
+		ep->conf->in_files = want->in_files;
 		return 0;
 	}
-	if (ep != NULL && !ep->persistent && !engine_is_saved_file(e, want->file))
+	if (ep != NULL && !ep->persistent && !want->is_saved)
 		return err_set(err, E_EXIST,
 		    "%s: %s:%d defines it, but one of that name was attached at run time "
 		    "(detach it first)", want->name, want->file, want->line);
@@ -130,7 +130,7 @@ reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed
 		return err_set(err, E_NOMEM, "out of memory");
 	int rc;
 	if (ep == NULL)
-		rc = engine_attach(e, &fresh, !engine_is_saved_file(e, want->file), err);
+		rc = engine_attach(e, &fresh, !want->is_saved, err);
 	else if (only_live(ep->conf, want))
 		rc = endpoint_change(ep, &fresh, err);
 	else
@@ -139,6 +139,7 @@ reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed
 	if (rc == 0) {
 		ep = endpoint_find(e, strv_of(want->name));
 		ep->altered = false;
+		ep->persistent = !want->is_saved;
 		(*changed)++;
 	}
 	return rc;
@@ -150,6 +151,26 @@ engine_load_files(struct engine *e, struct conf **out, struct err *err)
 	const struct conf_loading how = {engine_type_names(), engine_check_option, NULL};
 	return conf_load_set(e->args.conf_file, e->args.conf_may_miss, e->args.set, e->args.n_set,
 	    &how, out, err);
+}
+
+/* What is live changes now; of the rest a person is told that it waits for the next start. */
+static void
+take_daemon_options(struct engine *e, const struct conf *c)
+{
+	struct conf_endpoint *now = &e->conf->daemon.bag;
+	for (unsigned i = 0; i < option_count; i++) {
+		const struct option_info *o = &option_info[i];
+		if (strcmp(o->owner, "daemon") != 0 ||
+		    strcmp(conf_text(now, o->name), conf_text(&c->daemon.bag, o->name)) == 0)
+			continue;
+		struct strv text = strv_of(conf_text(&c->daemon.bag, o->name));
+		if (o->apply != APPLY_LIVE)
+			log_line(NULL, LOG_WARN, "engine: reload: daemon option %s changes at the next "
+			    "start (restart flowbusd)", o->name);
+		else if (conf_endpoint_set(now, strv_of(o->name), text, NULL) == 0 &&
+		    strcmp(o->name, "log_level") == 0)
+			log_set_level((enum log_level)conf_choice(now, "log_level"));
+	}
 }
 
 int
@@ -192,9 +213,7 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 				first = one;
 		}
 	}
-	int level = conf_choice(&c->daemon.bag, "log_level");
-	if (!conf_given(&e->conf->daemon.bag, "log_level") || conf_given(&c->daemon.bag, "log_level"))
-		log_set_level((enum log_level)level);
+	take_daemon_options(e, c);
 	conf_free(&c);
 	facts_update(e);
 	if (failed > 0)
