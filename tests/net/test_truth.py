@@ -21,7 +21,7 @@ def run(lab, push, encrypted, codec, options=()):
     pair = fb.Pair(lab, push=push, key=key, publish=f"codec={codec} ring=256M").start()
     pcap, flow_list = lab.traffic(PACKETS, FLOWS, "--snaplen", "256", *options)
     want = fb.truth_of(flow_list)
-    pair.meter(pcap, options=f"{fb.NO_TIMEOUTS} max_flows={max(262144, FLOWS * 4)} app=native")
+    pair.meter(pcap, options=f"{fb.NO_TIMEOUTS} max_flows={sum(want.values()) + 64} app=native")
     pair.arrived(sum(want.values()))
     fb.same_multiset("flows over the link", fb.flows_of(pair.out), want)
     hub, sub = pair.probe.counters("hub"), pair.subscriptions()[0]
