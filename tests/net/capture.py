@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-A, B = "flowbus-ta", "flowbus-tb"
+A, B = (f"flowbus-{x}{os.getpid()}" for x in "ab")  # others may run the same
 
 
 def sh(*words, ns=None):

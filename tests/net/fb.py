@@ -328,8 +328,10 @@ class Lab:
     def traffic(self, packets, flows, *options, name="traffic"):
         """A generated capture and its list of flows: (pcap path, csv path)."""
         pcap, flow_list = self.path(name + ".pcap"), self.path(name + ".csv")
+        # the generator ends without freeing; what is looked for is in the daemon
         self.run(program("gen_traffic"), "--packets", packets, "--flows", flows, "--out", pcap,
-                 "--flow-list", flow_list, *options)
+                 "--flow-list", flow_list, *options,
+                 env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
         return pcap, flow_list
 
     def once(self, *attach, status=0):
@@ -451,6 +453,13 @@ class Pair:
         """Meter a file at the probe and wait for its end."""
         self.probe.attach(f"pcap {pcap} name={name} {options or NO_TIMEOUTS}")
         self.lab.wait(lambda: self.probe.ended(name), f"the end of {pcap}", 120)
+
+    def settled(self):
+        """Wait until nothing is under way: all that passed was acknowledged."""
+        def quiet():
+            subs = self.subscriptions()
+            return subs and all(s["queued"] == 0 and s["acked"] == s["passed"] for s in subs)
+        self.lab.wait(quiet, "everything to be acknowledged")
 
     def arrived(self, n, path=None, settle=0.7):
         """Wait for n records in the file, then make sure that no more come."""

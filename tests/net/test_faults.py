@@ -17,14 +17,6 @@ def captures(lab, n, packets=6000, flows=400):
     return [m[0] for m in made], [fb.truth_of(m[1]) for m in made]
 
 
-def settled(pair):
-    """Nothing under way: all that passed was acknowledged."""
-    def quiet():
-        subs = pair.subscriptions()
-        return subs and all(s["queued"] == 0 and s["acked"] == s["passed"] for s in subs)
-    pair.lab.wait(quiet, "the link to be quiet")
-
-
 def late_attach(lab):
     """A collector that comes late gets what is made from then on; detach stops it at once."""
     pcaps, truth = captures(lab, 3)
@@ -54,7 +46,7 @@ def collector_killed(lab):
     pair = fb.Pair(lab).start()
     pair.meter(pcaps[0], "one")
     pair.arrived(sum(truth[0].values()))
-    settled(pair)
+    pair.settled()
     pair.collector.kill()
     pair.meter(pcaps[1], "two")
     time.sleep(1)
@@ -72,7 +64,7 @@ def collector_gone_too_long(lab):
     pair = fb.Pair(lab, publish="resume=1s").start()
     pair.meter(pcaps[0], "one")
     pair.arrived(sum(truth[0].values()))
-    settled(pair)
+    pair.settled()
     pair.collector.kill()
     time.sleep(3 + 2 * fb.SLOW)
     pair.meter(pcaps[1], "two")

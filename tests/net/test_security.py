@@ -116,6 +116,88 @@ def bad_key_files(lab):
     fb.equal("endpoints", node.do("show endpoints"), [])
 
 
+CAUSES = (("wrong", "key_file={a}", "key_file={b}", "the keys differ", "the keys differ"),
+          ("nosub", "key_file={a}", "", "the other side is not encrypted", "the other side is encrypted"),
+          ("nopub", "", "key_file={a}", "the other side is encrypted", "the other side is not encrypted"),
+          ("clearsub", "key_file={a}", "encryption=none", "the other side is not encrypted",
+           "the other side is encrypted"),
+          ("clearpub", "encryption=none", "key_file={a}", "the other side is encrypted",
+           "the other side is not encrypted"))
+BINDS = (("any", "*:{port}"), ("zero", "0.0.0.0:{port}"), ("host", "127.0.0.1:{port}?bind"))
+
+
+def every_way(lab):
+    """Each cause, each spelling of the bound address, either side bound: (name, attach line of
+    the probe, of the collector, what each must say)."""
+    keys = {"a": lab.secret("a.key"), "b": lab.secret("b.key")}
+    for cause, pub, sub, at_pub, at_sub in CAUSES:
+        for bind, address in BINDS:
+            for push in (False, True):
+                name = f"{cause}-{bind}-{'push' if push else 'poll'}"
+                there = address.format(port=lab.port())
+                here = "127.0.0.1:" + there.split(":")[1].split("?")[0] + "?connect"
+                if "key" not in (sub if push else pub) and bind != "host":
+                    clear = "encryption=none"       # a wildcard without a key must be written out
+                else:
+                    clear = ""
+                lines = []
+                for kind, key, binds in (("publish", pub, not push), ("subscribe", sub, push)):
+                    lines.append(f"{kind} tcp://{there if binds else here} name={name} " +
+                                 key.format(**keys) +
+                                 (f" {clear}" if binds and clear not in key else ""))
+                yield name, lines[0], lines[1], at_pub, at_sub
+
+
+def one_line_each(lab, probe_first, round_=0):
+    """With the options as they are by default the second try is half a minute away: the first one
+    must be enough for one line and one reason at both ends, and no other line."""
+    ways = list(every_way(lab))
+    probe = lab.node(f"probe{round_}", *[w[1] for w in ways], start=False)
+    collector = lab.node(f"collector{round_}", *[w[2] for w in ways], start=False)
+    for node in (probe, collector) if probe_first else (collector, probe):
+        node.start()
+        fb.time.sleep(1)
+    wrong = []
+
+    def look():
+        wrong.clear()
+        for node, at in ((probe, 3), (collector, 4)):
+            rows = {r["name"]: r for r in node.do("show endpoints")}
+            for way in ways:
+                row = rows[way[0]]
+                if way[at] not in row["why"] or row["state"] != "degraded":
+                    wrong.append(f"{node.name} {way[0]}: {row['state']}: {row['why']!r}")
+        return not wrong
+    try:
+        lab.wait(look, "every reason", 15 if probe_first else 45)
+    except fb.Failed:
+        raise fb.Failed("\n".join(wrong)) from None
+    fb.time.sleep(3)
+    fb.check(look(), "\n".join(wrong))
+    for node, at in ((probe, 3), (collector, 4)):
+        for way in ways:
+            lines = [x for x in node.lines(f" {way[0]}: ") if "no connection" not in x and
+                     "attached" not in x]
+            if len(lines) != 1 or way[at] not in lines[0] or "127.0.0.1" not in lines[0]:
+                wrong.append(f"{node.name} {way[0]}: not one line that names it: {lines}")
+    fb.check(not wrong, "\n".join(wrong))
+    for node in (probe, collector):
+        node.stop()
+
+
+def one_line_each_probe_first(lab):
+    for i in range(3):
+        one_line_each(lab, True)
+
+
+def one_line_each_collector_first(lab):
+    one_line_each(lab, False)
+
+
+one_line_each_probe_first.limit = one_line_each_collector_first.limit = 300
+
+
 if __name__ == "__main__":
     fb.main(wrong_key, wrong_key_push, no_key_at_collector, no_key_at_probe, right_key_is_secret,
-            a_key_later, bad_key_files)
+            a_key_later, bad_key_files, one_line_each_probe_first,
+            one_line_each_collector_first)

@@ -24,6 +24,7 @@ def run(lab, push, encrypted, codec, options=()):
     pair.meter(pcap, options=f"{fb.NO_TIMEOUTS} max_flows={sum(want.values()) + 64} app=native")
     pair.arrived(sum(want.values()))
     fb.same_multiset("flows over the link", fb.flows_of(pair.out), want)
+    pair.settled()
     hub, sub = pair.probe.counters("hub"), pair.subscriptions()[0]
     fb.equal("flows acknowledged", sub["acked"], sum(want.values()))
     fb.equal("flows lost", sub["lost"], 0)
