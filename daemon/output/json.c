@@ -3,11 +3,13 @@
  *
  * A writer thread of its own takes batches from a bounded queue, runs the filter, prints and
  * writes: the only thread that may block on a slow disk or pipe. Lines are whole: a write that
- * stops half-way on a full disk is cut back to the last line end. */
+ * stops half-way on a full disk is cut back to the last line end. A pipe is waited for with poll,
+ * so that a stop ends in time though nobody reads it. Only regular files are rotated. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,7 @@
 #include "filter/filter.h"
 #include "output/output.h"
 
-enum { PRINT_CHUNK = 256 << 10, ROTATED_MAX = 4096 };
+enum { PRINT_CHUNK = 256 << 10, ROTATED_MAX = 4096, POLL_MS = 100, STOP_US = 5000000 };
 
 /* What `set` can change; the writer takes a new one over between two batches. */
 struct settings {
@@ -35,12 +37,14 @@ struct json {
 	struct port_host host;
 	char path[256]; /* "-" is stdout */
 	bool is_stdout;
+	bool is_file; /* regular: is cut after a failed write, rotated, synced */
 	int fd;
 	struct queue *queue;
 	struct wake wake;
 	pthread_t thread;
 	bool running;
 	_Atomic bool stop, drain;
+	_Atomic uint64_t give_up_us; /* monotonic: what is not written then is lost; 0: never */
 	_Atomic uint32_t pending; /* batches taken and not yet written */
 	_Atomic(struct settings *) fresh;
 	struct counters counters; /* the writer's */
@@ -89,12 +93,42 @@ static int
 open_file(struct json *j)
 {
 	struct stat st;
-	j->fd = open(j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+	/* O_NONBLOCK: a FIFO that nobody reads must not hold up the daemon */
+	j->fd = open(j->path,
+	    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0640);
 	if (j->fd < 0)
 		return -E_IO;
-	j->size = fstat(j->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	bool known = fstat(j->fd, &st) == 0;
+	j->is_file = known && S_ISREG(st.st_mode);
+	j->size = j->is_file ? (uint64_t)st.st_size : 0;
 	j->opened_us = clock_mono_us();
 	return 0;
+}
+
+/* Standard output. A pipe or terminal is opened once more: not to wait in write is a property of
+ * the open file, which others share with us. */
+static int
+open_stdout(struct json *j)
+{
+	struct stat st;
+	bool known = fstat(STDOUT_FILENO, &st) == 0;
+	j->fd = -1;
+	if (known && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		j->fd = open("/proc/self/fd/1", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (j->fd < 0)
+		j->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+	return j->fd >= 0 ? 0 : -E_IO;
+}
+
+static int
+open_failed(const struct json *j, struct err *err)
+{
+	if (errno == ELOOP)
+		return err_set(err, E_UNSAFE, "%s is a symbolic link; give the file itself", j->path);
+	if (errno == ENXIO)
+		return err_set(err, E_IO, "%s: nobody reads this FIFO or socket (start its reader first)",
+		    j->path);
+	return err_sys(err, E_IO, "cannot open %s", j->path);
 }
 
 static int
@@ -118,15 +152,10 @@ json_open(const struct conf_endpoint *conf, const struct port_host *host, void *
 		if (j->queue == NULL || j->work == NULL || wake_init(&j->wake) != 0)
 			rc = err_set(err, E_NOMEM, "out of memory");
 	}
-	if (rc == 0 && j->is_stdout) {
-		j->fd = dup(STDOUT_FILENO);
-		if (j->fd < 0)
-			rc = err_sys(err, E_IO, "stdout");
-	} else if (rc == 0 && open_file(j) != 0) {
-		rc = errno == ELOOP
-		    ? err_set(err, E_UNSAFE, "%s is a symbolic link; give the file itself", j->path)
-		    : err_sys(err, E_IO, "cannot open %s", j->path);
-	}
+	if (rc == 0 && j->is_stdout && open_stdout(j) != 0)
+		rc = err_sys(err, E_IO, "stdout");
+	else if (rc == 0 && !j->is_stdout && open_file(j) != 0)
+		rc = open_failed(j, err);
 	*self_out = j;
 	if (rc != 0)
 		output_json.free(self_out);
@@ -164,9 +193,9 @@ count_lines(const uint8_t *p, size_t n)
 	return lines;
 }
 
-/* Write what is printed. On failure the lines that did not get out are lost, counted. */
-static void
-flush(struct json *j)
+/* Write until all is out, it fails, or a stop has waited long enough. How much got out. */
+static size_t
+write_out(struct json *j)
 {
 	size_t done = 0;
 	while (done < j->out.n) {
@@ -177,16 +206,44 @@ flush(struct json *j)
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd p = {j->fd, POLLOUT, 0};
+			uint64_t give_up = atomic_load(&j->give_up_us);
+			if (give_up == 0 || clock_mono_us() < give_up) {
+				(void)poll(&p, 1, POLL_MS);
+				continue;
+			}
+			errno = EAGAIN;
+		}
 		fail(j, "write");
 		break;
 	}
+	return done;
+}
+
+/* Cut the half line behind the last @extra octets off; others may have cut the file meanwhile. */
+static void
+cut(struct json *j, size_t extra)
+{
+	struct stat st;
+	if (!j->is_file || extra == 0)
+		return;
+	if (fstat(j->fd, &st) != 0 || (size_t)st.st_size < extra ||
+	    ftruncate(j->fd, st.st_size - (off_t)extra) != 0)
+		log_warn("json: %s: cannot cut a half line", j->host.name);
+}
+
+/* Write what is printed. On failure the lines that did not get out are lost, counted. */
+static void
+flush(struct json *j)
+{
+	size_t done = write_out(j);
 	if (done < j->out.n) {
 		/* keep whole lines only: cut a file back to the last line end that got out */
 		size_t whole = done;
 		while (whole > 0 && j->out.p[whole - 1] != '\n')
 			whole--;
-		if (!j->is_stdout && ftruncate(j->fd, (off_t)(j->size + whole)) != 0)
-			log_warn("json: %s: cannot cut a half line", j->host.name);
+		cut(j, done - whole);
 		uint32_t lines = count_lines(j->out.p, whole);
 		counter_add(&j->counters, C_flow_lost_write, j->out_flows - lines);
 		j->out_flows = lines;
@@ -207,6 +264,18 @@ by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Is this the tail that rotate() puts behind a name? 20261122T100000.000: nothing else is ours. */
+static bool
+is_rotated(const char *tail)
+{
+	static const char form[] = "dddddddd" "T" "dddddd" "." "ddd";
+	size_t i = 0;
+	for (; form[i] != '\0' && tail[i] != '\0'; i++)
+		if (form[i] == 'd' ? tail[i] < '0' || tail[i] > '9' : tail[i] != form[i])
+			return false;
+	return form[i] == '\0' && tail[i] == '\0';
+}
+
 /* Delete the oldest rotated files beyond `keep`: their names begin with ours and sort by time. */
 static void
 prune(struct json *j)
@@ -219,10 +288,8 @@ prune(struct json *j)
 	size_t len = strlen(base);
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && n < ROTATED_MAX;) {
-		/* NAME.20261122T100000.0 */
 		if (strncmp(e->d_name, base, len) == 0 && e->d_name[len] == '.' &&
-		    strspn(e->d_name + len + 1, "0123456789T.") == strlen(e->d_name + len + 1) &&
-		    (names[n] = strdup(e->d_name)) != NULL)
+		    is_rotated(e->d_name + len + 1) && (names[n] = strdup(e->d_name)) != NULL)
 			n++;
 	}
 	qsort(names, n, sizeof(names[0]), by_name);
@@ -246,9 +313,11 @@ rotate(struct json *j)
 	struct stat st;
 	gmtime_r(&now, &tm);
 	do
-		snprintf(to, sizeof(to), "%s.%04d%02d%02dT%02d%02d%02d.%u", j->path, tm.tm_year + 1900,
+		snprintf(to, sizeof(to), "%s.%04d%02d%02dT%02d%02d%02d.%03u", j->path, tm.tm_year + 1900,
 		    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, k);
 	while (lstat(to, &st) == 0 && ++k < 1000);
+	if (k == 1000)
+		return; /* a thousand in this second: go on in this file until the next */
 	if (rename(j->path, to) != 0 && errno != ENOENT) {
 		fail(j, "rename for rotation");
 		j->opened_us = clock_mono_us();
@@ -272,7 +341,7 @@ static void
 rotate_if_due(struct json *j, uint64_t now_us)
 {
 	const struct settings *s = j->now;
-	if (j->is_stdout || j->size == 0)
+	if (!j->is_file || j->size == 0)
 		return;
 	if ((s->rotate_us > 0 && now_us - j->opened_us >= s->rotate_us) ||
 	    (s->rotate_size > 0 && j->size >= s->rotate_size))
@@ -338,10 +407,10 @@ writer(void *arg)
 		adopt(j);
 		/* read before looking into the queue: what was taken before stop is still written */
 		bool stop = atomic_load(&j->stop);
-		if (stop && !atomic_load(&j->drain))
+		uint64_t now = clock_mono_us();
+		if (stop && (!atomic_load(&j->drain) || now >= atomic_load(&j->give_up_us)))
 			drop_queue(j);
 		struct batch *b = queue_pop(j->queue);
-		uint64_t now = clock_mono_us();
 		if (b != NULL) {
 			print_batch(j, b);
 			batch_unref(&b);
@@ -404,12 +473,15 @@ json_stop(void *self, bool drain)
 	struct json *j = self;
 	if (!j->running)
 		return;
+	const struct conf_daemon *d = j->host.daemon;
+	uint64_t patience = d != NULL ? (uint64_t)conf_span_us(&d->bag, "stop_timeout") : STOP_US;
+	atomic_store(&j->give_up_us, clock_mono_us() + (drain ? patience : 0));
 	atomic_store(&j->drain, drain);
 	atomic_store(&j->stop, true);
 	wake_signal(&j->wake);
 	pthread_join(j->thread, NULL);
 	j->running = false;
-	if (!j->is_stdout && fsync(j->fd) != 0 && errno != EINVAL)
+	if (j->is_file && fsync(j->fd) != 0)
 		log_warn("json: %s: fsync: %s", j->host.name, strerror(errno));
 }
 

@@ -2,6 +2,7 @@
  * unit/output/test_json.c - the json output with a host of the test's own: filter, rotation, a full
  * disk, live change, stop with and without draining. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -216,11 +217,69 @@ test_refusals(void **state)
 	rmdir(dir);
 }
 
+/* Only what rotation made is deleted by keep, only regular files are rotated. */
+static void
+test_rotation_spares(void **state)
+{
+	char dir[] = "/tmp/fbjsonXXXXXX", text[512], path[256], mine[300];
+	static const char *const names[] = {"1", "2024", "20261122", "20261122T100000.12", "gz"};
+	struct host h;
+	struct stat st;
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(mine, sizeof(mine), "%s/f.%s", dir, names[i]);
+		fclose(fopen(mine, "w"));
+	}
+	snprintf(mine, sizeof(mine), "%s/f.20200101T000000.000", dir);
+	fclose(fopen(mine, "w"));
+	snprintf(path, sizeof(path), "%s/f", dir);
+	snprintf(text, sizeof(text), "json %s flush=0 rotate_size=1 keep=1", path);
+	struct conf_endpoint *c = configure(text);
+	struct batch_pool *p = batch_pool_new(8);
+	void *self = begin(&h, c);
+	assert_true(output_json.take(self, make(p, 10, 0)));
+	for (int i = 0; i < 3000 && stat(mine, &st) == 0; i++)
+		clock_sleep_us(1000);
+	assert_int_not_equal(stat(mine, &st), 0);
+	output_json.stop(self, true);
+	output_json.free(&self);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(mine, sizeof(mine), "%s/f.%s", dir, names[i]);
+		assert_int_equal(unlink(mine), 0);
+	}
+	conf_endpoint_free(&c);
+	/* a FIFO stays where it is */
+	snprintf(path, sizeof(path), "%s/fifo", dir);
+	snprintf(text, sizeof(text), "json %s flush=0 rotate_size=1", path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	int fd = open(path, O_RDONLY | O_NONBLOCK);
+	c = configure(text);
+	self = begin(&h, c);
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_true(output_json.take(self, make(p, 10, 0)));
+		while (output_json.busy(self))
+			clock_sleep_us(1000);
+		clock_sleep_us(60000);
+	}
+	output_json.stop(self, true);
+	output_json.free(&self);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	close(fd);
+	conf_endpoint_free(&c);
+	batch_pool_free(&p);
+	(void)unlink(path);
+	snprintf(text, sizeof(text), "rm -r %s", dir);
+	assert_int_equal(system(text), 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_filter_and_set),
-	    cmocka_unit_test(test_rotation), cmocka_unit_test(test_full_disk),
+	    cmocka_unit_test(test_rotation),
+	    cmocka_unit_test(test_rotation_spares), cmocka_unit_test(test_full_disk),
 	    cmocka_unit_test(test_refusals)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
