@@ -68,6 +68,11 @@ struct port_type {
 	 * from any input's thread; never blocks. False: not taken (queue full, caller keeps it).
 	 */
 	bool (*take)(void *self, struct batch *b);
+	/**
+	 * Output only, may be NULL: a batch that was not taken is given up, @flows records are lost.
+	 * (Not taken does not say that yet: an input that reads a file tries again.) Any thread.
+	 */
+	void (*lost)(void *self, uint32_t flows);
 	/** Output only, may be NULL: one second of statistics, copied. Any thread, never blocks. */
 	void (*second)(void *self, const struct stats_second *s);
 	/**
@@ -77,7 +82,8 @@ struct port_type {
 	bool (*busy)(void *self);
 	/**
 	 * End work. Inputs stop reading, end their flows (forced) and push them; outputs write
-	 * what they have (@drain) or drop it counted, and sync. Returns when done. Main thread.
+	 * what they have (@drain, for at most the daemon's stop_timeout) or drop it counted, and
+	 * sync. Returns when done. Main thread.
 	 */
 	void (*stop)(void *self, bool drain);
 	void (*free)(void **self);

@@ -49,45 +49,61 @@ bus_free(struct bus *b)
 }
 
 static void
-lost(struct endpoint *ep, uint32_t flows)
+lost(const struct bus_out *o, uint32_t flows)
 {
-	if (ep == NULL)
-		return; /* taps count their own */
-	atomic_fetch_add_explicit(&ep->counters.v[C_batch_lost_queue], 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&ep->counters.v[C_flow_lost_queue], flows, memory_order_relaxed);
+	atomic_fetch_add_explicit(&o->ep->counters.v[C_batch_lost_queue], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&o->ep->counters.v[C_flow_lost_queue], flows, memory_order_relaxed);
+	if (o->type->lost != NULL)
+		o->type->lost(o->self, flows);
 }
 
-/* Offer the batch to the outputs not yet served (numbers in @done). Returns how many had no
- * room. */
+struct offer {
+	uint32_t done[MAX_ENDPOINTS]; /* numbers of the outputs that are served */
+	unsigned n_done;
+	bool is_again;  /* not the first time: taps had their turn */
+	bool last_try;  /* what is refused now is lost */
+};
+
+static bool
+is_done(const struct offer *x, uint32_t number)
+{
+	for (unsigned i = 0; i < x->n_done; i++)
+		if (x->done[i] == number)
+			return true;
+	return false;
+}
+
+/* Offer the batch to the outputs not yet served. Returns how many had no room. */
 static unsigned
-offer(struct bus *b, struct batch *batch, uint32_t *done, unsigned *n_done, bool last_try)
+offer(struct bus *b, struct batch *batch, struct offer *x)
 {
 	int slot;
 	const struct bus_list *list = snap_enter(&b->list, &slot);
 	unsigned refused = 0;
 	for (unsigned i = 0; list != NULL && i < list->n; i++) {
 		const struct bus_out *o = &list->out[i];
-		bool served = false;
-		for (unsigned k = 0; k < *n_done && !served; k++)
-			served = done[k] == o->number;
-		if (served)
+		/* a tap is for looking at: it never holds up an input, and counts its own losses */
+		if (o->ep == NULL ? x->is_again : is_done(x, o->number))
 			continue;
 		batch_ref(batch);
 		bool taken = o->type->take(o->self, batch);
 		if (!taken) {
 			struct batch *ref = batch;
 			batch_unref(&ref);
-			/* a tap is for looking at: it never holds up an input */
-			if (o->ep != NULL && !last_try) {
-				refused++;
-				continue;
-			}
-			lost(o->ep, batch->n);
 		}
-		if (*n_done < MAX_ENDPOINTS)
-			done[(*n_done)++] = o->number;
+		if (o->ep == NULL)
+			continue;
+		if (!taken && !x->last_try && x->n_done < MAX_ENDPOINTS) {
+			refused++;
+			continue;
+		}
+		if (!taken)
+			lost(o, batch->n);
+		if (x->n_done < MAX_ENDPOINTS)
+			x->done[x->n_done++] = o->number;
 	}
 	snap_leave(&b->list, slot);
+	x->is_again = true;
 	return refused;
 }
 
@@ -101,22 +117,15 @@ may_go_on(const struct endpoint *from)
 void
 bus_push(struct bus *b, struct endpoint *from, struct batch **batch, bool may_wait)
 {
-	uint32_t done[MAX_ENDPOINTS];
-	unsigned n_done = 0;
+	struct offer o = {.n_done = 0, .last_try = !may_wait};
 	struct batch *x = *batch;
 	*batch = NULL;
-	if (from != NULL) {
-		atomic_fetch_add_explicit(&from->counters.v[C_batch_out], 1, memory_order_relaxed);
-		atomic_fetch_add_explicit(&from->counters.v[C_flow_out], x->n, memory_order_relaxed);
+	while (offer(b, x, &o) > 0) {
+		o.last_try = !may_go_on(from);
+		if (!o.last_try)
+			clock_sleep_us(WAIT_STEP_US);
 	}
-	while (offer(b, x, done, &n_done, !may_wait) > 0) {
-		if (!may_go_on(from)) {
-			may_wait = false;
-			continue;
-		}
-		clock_sleep_us(WAIT_STEP_US);
-	}
-	if (n_done == 0 && from != NULL)
+	if (o.n_done == 0 && from != NULL)
 		atomic_fetch_add_explicit(&from->counters.v[C_flow_no_output], x->n,
 		    memory_order_relaxed);
 	batch_unref(&x);

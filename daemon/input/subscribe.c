@@ -10,7 +10,7 @@
 struct subscribe {
 	struct link *link;
 	struct link_end *end;	    /* NULL once stopped */
-	uint64_t stop_timeout_us;
+	const struct conf_daemon *daemon;
 	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
 };
 
@@ -24,7 +24,7 @@ subscribe_open(const struct conf_endpoint *conf, const struct port_host *host, v
 	if (s == NULL)
 		return err_set(err, E_NOMEM, "subscribe: out of memory");
 	s->link = host->link;
-	s->stop_timeout_us = (uint64_t)conf_span_us(&host->daemon->bag, "stop_timeout");
+	s->daemon = host->daemon;
 	int rc = link_attach(s->link, conf, host, &s->end, err);
 	if (rc != 0) {
 		free(s);
@@ -50,7 +50,8 @@ subscribe_stop(void *self, bool drain)
 		return;
 	link_counters(s->end, s->counters);
 	/* with @drain the position stays at the probe: a restart goes on where this one stopped */
-	link_detach(s->link, &s->end, drain, clock_mono_us() + s->stop_timeout_us);
+	uint64_t timeout = (uint64_t)conf_span_us(&s->daemon->bag, "stop_timeout");
+	link_detach(s->link, &s->end, drain, clock_mono_us() + timeout);
 	s->end = NULL;
 }
 

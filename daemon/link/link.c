@@ -334,13 +334,16 @@ link_set_host(struct link *l, const struct link_host *host)
 bool
 link_take(struct link_end *e, struct batch *b)
 {
-	uint32_t n = b->n; /* once queued it is no longer ours */
-	if (!queue_push(e->batches, b)) {
-		atomic_fetch_add_explicit(&e->early_flows, n, memory_order_relaxed);
+	if (!queue_push(e->batches, b))
 		return false;
-	}
 	wake_signal(&e->link->wake);
 	return true;
+}
+
+void
+link_lost(struct link_end *e, uint32_t flows)
+{
+	atomic_fetch_add_explicit(&e->early_flows, flows, memory_order_relaxed);
 }
 
 void

@@ -10,7 +10,8 @@
 struct publish {
 	struct link *link;
 	struct link_end *end;     /* NULL once stopped */
-	uint64_t stop_timeout_us;
+	const struct conf_daemon *daemon;
+	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
 };
 
 static int
@@ -23,7 +24,7 @@ publish_open(const struct conf_endpoint *conf, const struct port_host *host, voi
 		return err_set(err, E_NOMEM, "%s: cannot publish: no link thread", conf->name);
 	}
 	p->link = host->link;
-	p->stop_timeout_us = (uint64_t)conf_span_us(&host->daemon->bag, "stop_timeout");
+	p->daemon = host->daemon;
 	int rc = link_attach(host->link, conf, host, &p->end, err);
 	if (rc != 0) {
 		free(p);
@@ -49,6 +50,13 @@ publish_take(void *self, struct batch *b)
 }
 
 static void
+publish_lost(void *self, uint32_t flows)
+{
+	struct publish *p = self;
+	link_lost(p->end, flows);
+}
+
+static void
 publish_second(void *self, const struct stats_second *s)
 {
 	struct publish *p = self;
@@ -66,7 +74,11 @@ static void
 publish_stop(void *self, bool drain)
 {
 	struct publish *p = self;
-	link_detach(p->link, &p->end, drain, clock_mono_us() + p->stop_timeout_us);
+	if (p->end == NULL)
+		return;
+	uint64_t timeout = (uint64_t)conf_span_us(&p->daemon->bag, "stop_timeout");
+	link_counters(p->end, p->counters);
+	link_detach(p->link, &p->end, drain, clock_mono_us() + timeout);
 }
 
 static void
@@ -92,6 +104,8 @@ publish_counters(void *self, uint64_t sum[C_COUNT])
 	struct publish *p = self;
 	if (p->end != NULL)
 		link_counters(p->end, sum);
+	for (int i = 0; p->end == NULL && i < C_COUNT; i++)
+		sum[i] += p->counters[i];
 }
 
 const struct port_type output_publish = {
@@ -103,6 +117,7 @@ const struct port_type output_publish = {
 	.open = publish_open,
 	.start = publish_start,
 	.take = publish_take,
+	.lost = publish_lost,
 	.second = publish_second,
 	.busy = publish_is_busy,
 	.stop = publish_stop,
