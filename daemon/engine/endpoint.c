@@ -216,18 +216,31 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 	return 0;
 }
 
+/* What the type counted goes on to count when it is freed. The endpoint is off the bus, stopped. */
+static void
+keep_counters(struct endpoint *ep)
+{
+	uint64_t sum[C_COUNT];
+	endpoint_counters(ep, sum);
+	sum[C_flow_active] = 0; /* not a sum over time */
+	for (int c = 0; c < C_COUNT; c++)
+		atomic_store_explicit(&ep->counters.v[c], sum[c], memory_order_relaxed);
+}
+
 void
 endpoint_close(struct engine *e, struct endpoint *ep, bool drain)
 {
 	if (ep->self == NULL)
 		return;
-	uint64_t deadline = clock_mono_us() +
-	    (uint64_t)conf_span_us(&e->conf->daemon.bag, "stop_timeout");
-	atomic_store(&ep->wait_until_us, deadline);
+	uint64_t timeout = (uint64_t)conf_span_us(&e->conf->daemon.bag, "stop_timeout");
+	/* one deadline for all when the daemon stops */
+	atomic_store(&ep->wait_until_us,
+	    e->stopping ? e->stop_deadline_us : clock_mono_us() + timeout);
 	if (ep->on_bus)
 		bus_remove(&e->bus, ep->number);
 	ep->on_bus = false;
 	ep->type->stop(ep->self, drain);
+	keep_counters(ep);
 	ep->type->free(&ep->self);
 	if (ep->type == &input_capture && !e->stopping)
 		facts_update(e);
@@ -472,12 +485,19 @@ engine_detail(struct engine *e, struct strv name, port_detail_fn *fn, void *arg,
 
 /* ---- stopping */
 
-static bool
-outputs_busy(const struct engine *e)
+bool
+endpoint_ends(const struct endpoint *ep)
+{
+	return ep->type == &input_pcap;
+}
+
+bool
+outputs_busy(const struct engine *e, bool also_links)
 {
 	for (unsigned i = 0; i < e->n_ep; i++) {
 		const struct endpoint *ep = e->ep[i];
-		if (ep->self != NULL && ep->type->busy != NULL && ep->type->busy(ep->self))
+		if (ep->self != NULL && ep->type->busy != NULL &&
+		    (also_links || !needs_link(ep->type)) && ep->type->busy(ep->self))
 			return true;
 	}
 	return false;
@@ -487,13 +507,19 @@ void
 endpoints_stop(struct engine *e, uint64_t deadline_us)
 {
 	e->stopping = true;
+	e->stop_deadline_us = deadline_us;
 	for (unsigned i = 0; i < e->n_ep; i++)
 		if (e->ep[i]->type->direction == PORT_INPUT)
 			endpoint_close(e, e->ep[i], true);
-	while (outputs_busy(e) && clock_mono_us() < deadline_us)
+	while (outputs_busy(e, true) && clock_mono_us() < deadline_us)
 		clock_sleep_us(2000);
 	for (unsigned i = 0; i < e->n_ep; i++)
-		endpoint_close(e, e->ep[i], true);
+		endpoint_close(e, e->ep[i], clock_mono_us() < deadline_us);
+}
+
+void
+endpoints_free(struct engine *e)
+{
 	while (e->n_ep > 0)
 		endpoint_free(&e->ep[--e->n_ep]);
 }

@@ -19,7 +19,7 @@
 
 static const char default_conf[] = "/etc/flowbus/flowbus.conf";
 
-enum { ONCE_CHECK_US = 200000, FACTS_US = 30000000, FD_SPARE = 512, ARGS_MAX = 256 };
+enum { ONCE_CHECK_US = 200000, ONCE_BUSY_US = 5000, FACTS_US = 30000000, FD_SPARE = 512, ARGS_MAX = 256 };
 
 struct loop *
 engine_loop(struct engine *e)
@@ -92,27 +92,31 @@ on_facts(void *arg, uint64_t now_us)
 	facts_update(arg);
 }
 
-/* With --once: stop when every input that can end has ended. */
+/* With --once: stop when every file input has ended and all is written. How long that takes is up
+ * to who reads it; collectors that do not come are not waited for longer than a stop would. */
 static void
 on_once(void *arg, uint64_t now_us)
 {
 	struct engine *e = arg;
-	unsigned ended = 0, inputs = 0;
-	(void)now_us;
 	if (!e->args.once)
 		return;
 	loop_timer_set(e->once_timer, ONCE_CHECK_US);
 	for (unsigned i = 0; i < e->n_ep; i++) {
-		struct endpoint *ep = e->ep[i];
-		if (ep->type->direction != PORT_INPUT)
+		const struct endpoint *ep = e->ep[i];
+		if (!endpoint_ends(ep) || ep->self == NULL)
 			continue;
-		inputs++;
-		ended += atomic_load(&ep->ended);
+		if (!atomic_load(&ep->ended))
+			return;
 		if (atomic_load(&ep->failed))
 			e->exit_status = 1;
 	}
-	if (inputs == ended)
+	if (e->inputs_ended_us == 0)
+		e->inputs_ended_us = now_us;
+	uint64_t timeout = (uint64_t)conf_span_us(&e->conf->daemon.bag, "stop_timeout");
+	if (!outputs_busy(e, now_us - e->inputs_ended_us < timeout))
 		loop_stop(e->loop);
+	else
+		loop_timer_set(e->once_timer, ONCE_BUSY_US);
 }
 
 /* ---- start */
@@ -305,18 +309,25 @@ start(struct engine *e, struct err *err)
 		e->node_id = facts_node_id(conf_text(&e->conf->daemon.bag, "state_dir"));
 		rc = start_control(e, err);
 	}
-	return rc == 0 ? attach_all(e, c, err) : rc;
+	if (rc == 0)
+		rc = attach_all(e, c, err);
+	bool ends = !e->args.once;
+	for (unsigned i = 0; i < e->n_ep && !ends; i++)
+		ends = endpoint_ends(e->ep[i]);
+	if (rc == 0 && !ends)
+		rc = err_set(err, E_INVAL, "--once needs an input that ends: --attach 'pcap FILE'");
+	return rc;
 }
 
 static uint64_t
 lost_flows(struct engine *e)
 {
-	static const enum counter losses[] = {C_flow_lost_batch, C_flow_lost_queue, C_flow_lost_write};
 	uint64_t sum[C_COUNT], lost = 0;
 	for (unsigned i = 0; i < e->n_ep; i++) {
 		endpoint_counters(e->ep[i], sum);
-		for (size_t k = 0; k < sizeof(losses) / sizeof(losses[0]); k++)
-			lost += sum[losses[k]];
+		for (int c = 0; c < C_COUNT; c++)
+			if (counter_info[c].kind == CK_LOST && strcmp(counter_info[c].unit, "flows") == 0)
+				lost += sum[c];
 	}
 	return lost;
 }
@@ -331,10 +342,6 @@ finish(struct engine *e)
 		return;
 	}
 	e->stopping = true;
-	if (e->args.once && e->exit_status == 0 && lost_flows(e) > 0) {
-		log_err("engine: %lu flow records were lost", (unsigned long)lost_flows(e));
-		e->exit_status = 1;
-	}
 	while (e->taps != NULL) {
 		struct engine_tap *t = e->taps;
 		if (e->control_self != NULL)
@@ -342,6 +349,11 @@ finish(struct engine *e)
 		engine_untap(&t);
 	}
 	endpoints_stop(e, clock_mono_us() + grace);
+	if (e->args.once && e->exit_status == 0 && lost_flows(e) > 0) {
+		log_err("engine: %lu flow records were lost", (unsigned long)lost_flows(e));
+		e->exit_status = 1;
+	}
+	endpoints_free(e);
 	if (e->control_self != NULL)
 		e->control->stop(&e->control_self);
 	link_stop(&e->link);
@@ -350,7 +362,8 @@ finish(struct engine *e)
 	loop_io_del(&e->signal_io);
 	loop_timer_del(&e->once_timer);
 	loop_timer_del(&e->facts_timer);
-	close(e->signal_fd);
+	if (e->signal_fd >= 0)
+		close(e->signal_fd);
 	loop_free(&e->loop);
 	while (e->n_removed > 0)
 		free(e->removed[--e->n_removed]);
@@ -456,8 +469,6 @@ parse_args(int argc, char **argv, struct parsed *p)
 		return usage_error("too many arguments");
 	if (optind < argc)
 		return usage_error("unexpected word (endpoints are given with --attach '...')");
-	if (p->once && p->n_attach == 0 && p->conf_file == NULL)
-		return usage_error("--once needs an input: --attach 'pcap FILE'");
 	return -1;
 }
 
@@ -504,6 +515,7 @@ engine_main(int argc, char **argv, const struct engine_control *control)
 			e->args.conf_may_miss = false;
 		}
 		e->control = control;
+		e->signal_fd = e->wake.fd = -1; /* 0 is standard input's, if the start fails */
 		if (status < 0)
 			status = run(e, p);
 		for (unsigned i = 0; i < p->n_made; i++)

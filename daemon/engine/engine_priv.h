@@ -124,6 +124,7 @@ struct engine {
 	void *control_self;
 	int signal_fd;
 	bool stopping;
+	uint64_t stop_deadline_us, inputs_ended_us; /* monotonic; the latter 0: not yet */
 	int exit_status;
 };
 
@@ -140,8 +141,13 @@ int endpoint_open(struct engine *e, struct endpoint *ep, struct err *err);
  */
 int endpoint_change(struct endpoint *ep, struct conf_endpoint **fresh, struct err *err);
 void endpoint_state(struct endpoint *ep, enum port_state state, const char *why);
-/** Inputs first, then outputs with draining, until @deadline_us; then everything is freed. */
+/** Inputs first, then outputs, which drain until @deadline_us. All stay in the list, closed. */
 void endpoints_stop(struct engine *e, uint64_t deadline_us);
+void endpoints_free(struct engine *e);
+/** Is it an input that comes to an end by itself? */
+bool endpoint_ends(const struct endpoint *ep);
+/** Has an output anything left to write? @also_links: or to deliver to collectors. */
+bool outputs_busy(const struct engine *e, bool also_links);
 /** Sum of all counters of one endpoint. */
 void endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT]);
 /** The check of option values that conf cannot do itself: filters. conf_check_fn. */
