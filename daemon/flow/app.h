@@ -68,7 +68,8 @@ app_wants(bool is_native, const struct wire_pkt *pkt)
 
 /**
  * What a record says of a flow that goes on: @out is for app_write, shares the text of @st, and is
- * never released. A flow without a name may get nDPI's guess by port; nothing is decided or counted.
+ * never released. A flow without a name may get nDPI's guess by port; nothing is decided, nothing
+ * counted.
  */
 void app_guess(struct app_engine *e, const struct app_state *st, uint8_t proto, uint16_t sport,
     uint16_t dport, struct app_state *out);

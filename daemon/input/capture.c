@@ -120,7 +120,10 @@ capture_open(const struct conf_endpoint *conf, const struct port_host *host, voi
 	snprintf(c->device, sizeof(c->device), "%.63s", conf->address);
 	c->filter = strdup(conf_text(conf, "filter"));
 	c->speed = conf_number(conf, "speed");
-	c->live_conf = (struct live_conf){c->device, c->filter, (int)conf_number(conf, "snaplen"),
+	/* every octet is copied twice: without detection nobody looks behind the headers */
+	bool is_headers = conf_choice(conf, "app") == 0 && !conf_given(conf, "snaplen");
+	c->live_conf = (struct live_conf){c->device, c->filter,
+	    is_headers ? CAPTURE_HEADERS : (int)conf_number(conf, "snaplen"),
 	    conf_bool(conf, "promisc"), conf_number(conf, "ring")};
 	input_timeouts_set(&c->timeouts, conf);
 	int rc = open_parts(c, conf, err);
@@ -196,6 +199,7 @@ capture_detail(void *self, port_detail_fn *fn, void *arg)
 	input_detail_number(
 	    fn, arg, "speed_bps", c->speed != 0 ? c->speed : input_interface_speed(c->device));
 	input_detail_number(fn, arg, "workers", c->n_workers);
+	input_detail_number(fn, arg, "snaplen", (uint64_t)c->live_conf.snaplen);
 	input_detail_number(fn, arg, "ring_bytes_per_worker", c->live_conf.ring);
 	input_detail_number(fn, arg, "meter_bytes_per_worker", total);
 	input_detail_number(fn, arg, "meter_bytes_per_flow", per_flow);

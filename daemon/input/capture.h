@@ -16,6 +16,8 @@
 #include "input/live.h"
 #include "input/seconds.h"
 
+enum { CAPTURE_HEADERS = 256 }; /* octets that hold all headers we read */
+
 struct capture_worker {
 	_Alignas(64) struct counters counters; /* what the meter does not count: drops */
 	struct capture *capture;

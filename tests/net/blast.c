@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * net/blast.c - send UDP frames of many flows from a packet socket as fast as the kernel takes them.
+ * net/blast.c - UDP frames of many flows from a packet socket, as fast as the kernel takes them.
  *
  *     blast INTERFACE SECONDS FLOWS OCTETS [PPS]
  *
- * Past the queueing discipline, 64 a call. Frames have OCTETS (60 to 1514) and differ in source port
- * and address by flow; flows take turns. With PPS sends not more than that many a second. Prints
+ * Past the queueing discipline, 64 a call. Frames have OCTETS (60 to 1514) and differ in source
+ * port and address by flow; flows take turns. With PPS sends not more than that many a second. Prints
  * what was sent: "PACKETS SECONDS". */
 #include <arpa/inet.h>
 #include <errno.h>

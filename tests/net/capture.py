@@ -41,6 +41,9 @@ def in_namespace(ns):
     os.close(fd)
 
 
+PORTS = iter(range(20000, 32000))  # a port twice would be one flow
+
+
 def udp_sockets():
     """Sockets of both sides, made in a thread of their own per namespace."""
     made = {}
@@ -52,7 +55,7 @@ def udp_sockets():
         s.settimeout(5)
         made[ns] = s
 
-    for ns, port in ((A, 0), (B, 5300)):
+    for ns, port in ((A, next(PORTS)), (B, 5300)):
         t = threading.Thread(target=make, args=(ns, port))
         t.start()
         t.join()
@@ -323,6 +326,21 @@ def test_drops(tool, n):
     return f"{c['pkt_dropped_kernel']} of {sent} dropped and counted"
 
 
+def test_snaplen(tool):
+    """Without detection only headers are copied, unless somebody asked for more."""
+    for options, cut in (("app=off", 1), ("app=native", 0), ("app=off snaplen=2K", 0)):
+        p = Probe(tool, f"capture va0 {options} ring=1M filter=udp")
+        p.wait("state up")
+        s = raw_socket(B, "vb0")
+        s.send(frame(4000)[:16] + b"\x02\x1e" + frame(4000)[18:] + bytes(512))
+        s.close()
+        time.sleep(0.3)
+        p.finish()
+        c, f = p.counters(), p.flows()
+        assert c["pkt_truncated"] == cut and c["pkt_metered"] == 1, (options, c)
+        assert f[0]["bytes"] == 0x21e and f[0]["src_port"] == 4000, f
+
+
 def test_vlan(tool):
     """A tag that the kernel takes out of the frame is seen all the same."""
     p = Probe(tool, "capture va0 app=off ring=1M filter='vlan and udp'")
@@ -363,7 +381,7 @@ def main():
         return 77
     tool, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     tests = [(test_workers, 1), (test_workers, 4), (test_start_under_load, 4),
-             (test_drops, 1), (test_drops, 2), (test_idle_without_packets,),
+             (test_snaplen,), (test_drops, 1), (test_drops, 2), (test_idle_without_packets,),
              (test_vanish, 1), (test_vanish, 3), (test_flapping, 1), (test_flapping, 3), (test_down_and_up,),
              (test_down_at_start, 1), (test_down_at_start, 2),
              (test_any,), (test_vlan,), (test_refused,)]
