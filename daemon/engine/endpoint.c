@@ -492,12 +492,12 @@ endpoint_ends(const struct endpoint *ep)
 }
 
 bool
-outputs_busy(const struct engine *e, bool also_links)
+outputs_busy(const struct engine *e)
 {
 	for (unsigned i = 0; i < e->n_ep; i++) {
 		const struct endpoint *ep = e->ep[i];
 		if (ep->self != NULL && ep->type->busy != NULL &&
-		    (also_links || !needs_link(ep->type)) && ep->type->busy(ep->self))
+		    !needs_link(ep->type) && ep->type->busy(ep->self))
 			return true;
 	}
 	return false;
@@ -511,10 +511,11 @@ endpoints_stop(struct engine *e, uint64_t deadline_us)
 	for (unsigned i = 0; i < e->n_ep; i++)
 		if (e->ep[i]->type->direction == PORT_INPUT)
 			endpoint_close(e, e->ep[i], true);
-	while (outputs_busy(e, true) && clock_mono_us() < deadline_us)
+	while (outputs_busy(e) && clock_mono_us() < deadline_us)
 		clock_sleep_us(2000);
 	for (unsigned i = 0; i < e->n_ep; i++)
-		endpoint_close(e, e->ep[i], clock_mono_us() < deadline_us);
+		endpoint_close(e, e->ep[i],
+		    needs_link(e->ep[i]->type) || clock_mono_us() < deadline_us);
 }
 
 void

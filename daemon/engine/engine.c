@@ -19,7 +19,13 @@
 
 static const char default_conf[] = "/etc/flowbus/flowbus.conf";
 
-enum { ONCE_CHECK_US = 200000, ONCE_BUSY_US = 5000, FACTS_US = 30000000, FD_SPARE = 512, ARGS_MAX = 256 };
+enum {
+	ONCE_CHECK_US = 200000,
+	ONCE_BUSY_US = 5000,
+	FACTS_US = 30000000,
+	FD_SPARE = 512,
+	ARGS_MAX = 256,
+};
 
 struct loop *
 engine_loop(struct engine *e)
@@ -92,12 +98,13 @@ on_facts(void *arg, uint64_t now_us)
 	facts_update(arg);
 }
 
-/* With --once: stop when every file input has ended and all is written. How long that takes is up
- * to who reads it; collectors that do not come are not waited for longer than a stop would. */
+/* With --once: stop when every file input has ended and all is written, however long its reader
+ * takes. Links drain in the stop, which bounds that: collectors may never come. */
 static void
 on_once(void *arg, uint64_t now_us)
 {
 	struct engine *e = arg;
+	(void)now_us;
 	if (!e->args.once)
 		return;
 	loop_timer_set(e->once_timer, ONCE_CHECK_US);
@@ -110,10 +117,7 @@ on_once(void *arg, uint64_t now_us)
 		if (atomic_load(&ep->failed))
 			e->exit_status = 1;
 	}
-	if (e->inputs_ended_us == 0)
-		e->inputs_ended_us = now_us;
-	uint64_t timeout = (uint64_t)conf_span_us(&e->conf->daemon.bag, "stop_timeout");
-	if (!outputs_busy(e, now_us - e->inputs_ended_us < timeout))
+	if (!outputs_busy(e))
 		loop_stop(e->loop);
 	else
 		loop_timer_set(e->once_timer, ONCE_BUSY_US);

@@ -124,7 +124,7 @@ struct engine {
 	void *control_self;
 	int signal_fd;
 	bool stopping;
-	uint64_t stop_deadline_us, inputs_ended_us; /* monotonic; the latter 0: not yet */
+	uint64_t stop_deadline_us; /* monotonic; set with stopping */
 	int exit_status;
 };
 
@@ -146,8 +146,8 @@ void endpoints_stop(struct engine *e, uint64_t deadline_us);
 void endpoints_free(struct engine *e);
 /** Is it an input that comes to an end by itself? */
 bool endpoint_ends(const struct endpoint *ep);
-/** Has an output anything left to write? @also_links: or to deliver to collectors. */
-bool outputs_busy(const struct engine *e, bool also_links);
+/** Has an output anything to write? Links are not asked: only a drain seals what they gather. */
+bool outputs_busy(const struct engine *e);
 /** Sum of all counters of one endpoint. */
 void endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT]);
 /** The check of option values that conf cannot do itself: filters. conf_check_fn. */

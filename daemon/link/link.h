@@ -57,8 +57,8 @@ int link_set(struct link_end *e, const struct conf_endpoint *conf, const char *o
 
 /** Publisher: take a batch (one reference) from any thread; false when the queue is full. */
 bool link_take(struct link_end *e, struct batch *b);
-/** Publisher: a batch that was not taken is given up, @flows are lost before the filter. Any thread.
- */
+/** Publisher: a batch that was not taken is given up: @flows are lost before the filter. Any
+ * thread. */
 void link_lost(struct link_end *e, uint32_t flows);
 /** Publisher: one second of statistics, any thread; lost and counted when the queue is full. */
 void link_second(struct link_end *e, const struct stats_second *s);
