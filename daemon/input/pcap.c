@@ -71,6 +71,13 @@ pcap_wait(void *arg)
 	return true;
 }
 
+/** libpcap's number for a link type of a file: they differ for raw IP. */
+static int
+dlt_of(int linktype)
+{
+	return linktype == 101 || linktype == 14 ? DLT_RAW : linktype;
+}
+
 /** Compile the filter for a link type. 0 or -E_* with @err. */
 static int
 compile(struct pcap_input *in, int linktype, struct err *err)
@@ -78,7 +85,7 @@ compile(struct pcap_input *in, int linktype, struct err *err)
 	if (in->program_linktype >= 0)
 		pcap_freecode(&in->program);
 	in->program_linktype = -1;
-	pcap_t *dead = pcap_open_dead(linktype, 262144);
+	pcap_t *dead = pcap_open_dead(dlt_of(linktype), 262144);
 	if (dead == NULL)
 		return err_set(err, E_NOMEM, "filter: out of memory");
 	int rc = 0;
@@ -107,8 +114,8 @@ filter_frames(struct pcap_input *in, struct flow_frame *f, int n, int linktype, 
 	return kept;
 }
 
-/** Wait until the packet's time has come, at real pace. */
-static void
+/** Wait until the packet's time has come, at real pace. False: stopped before. */
+static bool
 pace(struct pcap_input *in, int64_t ts_us)
 {
 	if (!in->is_paced) {
@@ -116,16 +123,19 @@ pace(struct pcap_input *in, int64_t ts_us)
 		in->first_us = in->last_us = ts_us;
 		in->first_mono = clock_mono_us();
 	}
-	while (!atomic_load(&in->stopping)) {
+	for (;;) {
 		in->mono_us = clock_mono_us();
 		int64_t ahead = ts_us - in->first_us - (int64_t)(in->mono_us - in->first_mono);
 		if (ahead <= 500)
 			break;
+		if (atomic_load(&in->stopping))
+			return false;
 		flow_meter_tick(in->meter, in->last_us, in->mono_us);
 		int ms = ahead > 100000 ? 100 : (int)((ahead + 999) / 1000);
 		wake_wait(&in->wake, ms);
 	}
 	in->last_us = ts_us > in->last_us ? ts_us : in->last_us;
+	return true;
 }
 
 /** Hand frames to the meter, each when its time has come. */
@@ -138,10 +148,8 @@ meter_frames(struct pcap_input *in, const struct flow_frame *f, unsigned n, int 
 		flow_meter_burst(in->meter, linktype, f, n, in->mono_us);
 		return;
 	}
-	for (unsigned i = 0; i < n && !atomic_load(&in->stopping); i++) {
-		pace(in, f[i].ts_us);
+	for (unsigned i = 0; i < n && pace(in, f[i].ts_us); i++)
 		flow_meter_burst(in->meter, linktype, &f[i], 1, in->mono_us);
-	}
 }
 
 /** Read to the end, to a fault, or until stopped. 0 or -E_* with @err. */

@@ -108,12 +108,12 @@ read_iface(struct reader *r, const uint8_t *p, size_t len, struct err *err)
 static int64_t
 time_us(const struct reader_iface *iface, uint64_t t)
 {
-	if (iface->units == 1000000 && iface->offset_s == 0)
-		return (int64_t)t;
 	__extension__ typedef __int128 wide; /* 64 bits times a million */
 	wide us = iface->units == 1000000 ? (wide)t : (wide)t * 1000000 / (wide)iface->units;
 	us += (wide)iface->offset_s * 1000000;
-	return us > INT64_MAX ? INT64_MAX : us < INT64_MIN ? INT64_MIN : (int64_t)us;
+	if (us > READER_TIME_MAX || us < -READER_TIME_MAX)
+		us = us > 0 ? READER_TIME_MAX : -READER_TIME_MAX;
+	return (int64_t)us;
 }
 
 static int

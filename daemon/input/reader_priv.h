@@ -11,6 +11,8 @@ enum {
 	READER_IFACES_MAX = 65536,
 };
 
+#define READER_TIME_MAX (INT64_C(1) << 61) /* so that two times can be subtracted */
+
 struct reader_iface {
 	int linktype;
 	uint32_t snaplen;

@@ -17,6 +17,7 @@ struct fake_host {
 	struct port_host port;
 	pthread_mutex_t lock;
 	uint64_t flows, packets, octets, rev_packets, batches;
+	int64_t start, end;	/* least and greatest time */
 	uint64_t digest;	/* of all records, whatever their order */
 	unsigned delay_us;	/* a slow output */
 	struct batch *kept[64]; /* a stuck output: batches never come home */
@@ -60,6 +61,10 @@ host_push(void *ctx, struct batch **b, bool may_wait)
 		h->packets += host_field(*b, F_packets, r);
 		h->rev_packets += host_field(*b, F_rev_packets, r);
 		h->octets += host_field(*b, F_bytes, r) + host_field(*b, F_rev_bytes, r);
+		int64_t start = (int64_t)host_field(*b, F_start, r);
+		int64_t end = (int64_t)host_field(*b, F_end, r);
+		h->start = start < h->start ? start : h->start;
+		h->end = end > h->end ? end : h->end;
 		h->digest += host_digest(*b, r);
 	}
 	h->batches++;
@@ -104,6 +109,8 @@ static inline void
 host_init(struct fake_host *h)
 {
 	memset(h, 0, sizeof(*h));
+	h->start = INT64_MAX;
+	h->end = INT64_MIN;
 	pthread_mutex_init(&h->lock, NULL);
 	h->port = (struct port_host){
 	    h, "test", 1, NULL, NULL, host_push, host_second, host_state, host_ended};

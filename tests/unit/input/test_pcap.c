@@ -237,6 +237,116 @@ test_filter(void **state)
 	unlink(path);
 }
 
+/** A filter for each link type we read, as its packets are in files. */
+static void
+test_filter_linktypes(void **state)
+{
+	(void)state;
+	static const int linktypes[] = {0, 1, 9, 12, 14, 50, 101, 104, 108, 113, 228, 229, 276};
+	for (size_t i = 0; i < sizeof(linktypes) / sizeof(linktypes[0]); i++) {
+		char path[64];
+		uint8_t p[1600];
+		struct fake_host h;
+		struct maker m = {buf_init(0), false};
+		uint64_t sum[C_COUNT];
+		uint32_t n = make_udp(p, 1, 1000, 10);
+		put_pcap_header(&m, 0xa1b2c3d4, 2, 4, (uint32_t)linktypes[i]);
+		put_pcap_packet(&m, 1000, 0, p + 14, n - 14, n - 14); /* right for raw IP */
+		assert_true(write_file(&m, path));
+		host_init(&h);
+		assert_int_equal(
+		    meter(&h, path, linktypes[i] == 229 ? "filter=ip6" : "filter='udp port 1000'", sum),
+		    1);
+		bool is_raw = linktypes[i] == 12 || linktypes[i] == 14 || linktypes[i] == 101 ||
+			      linktypes[i] == 228;
+		assert_int_equal(is_raw ? h.flows : 1, 1);
+		host_fini(&h);
+		unlink(path);
+	}
+}
+
+/** One packet with the time @ticks and the offset @offset_s, as pcapng. */
+static void
+make_ng_time(struct maker *m, uint64_t ticks, int64_t offset_s)
+{
+	uint8_t p[1600];
+	uint32_t n = make_udp(p, 1, 1000, 10);
+	struct maker b = {buf_init(0), false};
+	put32(&b, 0x1a2b3c4d);
+	put16(&b, 1);
+	put16(&b, 0);
+	put32(&b, UINT32_MAX);
+	put32(&b, UINT32_MAX);
+	put_block(m, 0x0a0d0d0a, &b);
+	b.b.n = 0;
+	put16(&b, 1);
+	put16(&b, 0);
+	put32(&b, 0);
+	put16(&b, 14); /* if_tsoffset */
+	put16(&b, 8);
+	put32(&b, (uint32_t)offset_s);
+	put32(&b, (uint32_t)((uint64_t)offset_s >> 32));
+	put_block(m, 1, &b);
+	b.b.n = 0;
+	put32(&b, 0);
+	put32(&b, (uint32_t)(ticks >> 32));
+	put32(&b, (uint32_t)ticks);
+	put32(&b, n);
+	put32(&b, n);
+	buf_put(&b.b, p, n);
+	put_block(m, 6, &b);
+	buf_fini(&b.b);
+}
+
+/** Times that no clock shows: cut to 0..2^53 us in the records, and the file is read on. */
+static void
+test_times(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t ticks;
+		int64_t offset_s, want;
+	} cases[] = {{0, 0, 0}, {0, -1, 0}, {0, INT64_MIN, 0}, {UINT64_MAX, INT64_MIN, 0},
+	    {UINT64_C(1) << 53, 0, INT64_C(1) << 53}, {INT64_MAX, 0, INT64_C(1) << 53},
+	    {UINT64_MAX, 0, INT64_C(1) << 53}, {UINT64_C(1) << 63, 0, INT64_C(1) << 53},
+	    {UINT64_MAX, INT64_MAX, INT64_C(1) << 53}, {1500000, 2, 3500000}};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char path[64];
+		struct fake_host h;
+		struct maker m = {buf_init(0), false};
+		uint64_t sum[C_COUNT];
+		make_ng_time(&m, cases[i].ticks, cases[i].offset_s);
+		assert_true(write_file(&m, path));
+		host_init(&h);
+		assert_int_equal(meter(&h, path, i % 2 ? "pace=real" : "", sum), 1);
+		assert_int_equal(h.flows, 1);
+		assert_int_equal(h.start, cases[i].want);
+		assert_int_equal(h.end, cases[i].want);
+		host_fini(&h);
+		unlink(path);
+	}
+	/* both ends of time in one file, at real pace: it can be stopped */
+	char path[64], text[128];
+	struct fake_host h;
+	struct err err = {0};
+	struct maker m = {buf_init(0), false};
+	void *self = NULL;
+	uint64_t sum[C_COUNT];
+	make_ng_time(&m, 0, INT64_MIN);
+	make_ng_time(&m, UINT64_MAX, INT64_MAX);
+	assert_true(write_file(&m, path));
+	host_init(&h);
+	snprintf(text, sizeof(text), "pcap %s app=off pace=real", path);
+	assert_int_equal(host_open(&h, &input_pcap, text, &self, &err), 0);
+	assert_int_equal(input_pcap.start(self, &err), 0);
+	clock_sleep_us(50000);
+	assert_int_equal(atomic_load(&h.ended), 0);
+	stop(&self, sum);
+	assert_int_equal(sum[C_pkt_seen], 1);
+	host_fini(&h);
+	unlink(path);
+}
+
 /** A file cut short: what is there is metered, the state says why it failed. */
 static void
 test_cut(void **state)
@@ -385,6 +495,8 @@ main(void)
 	    cmocka_unit_test(test_same_records),
 	    cmocka_unit_test(test_real_pace),
 	    cmocka_unit_test(test_filter),
+	    cmocka_unit_test(test_filter_linktypes),
+	    cmocka_unit_test(test_times),
 	    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_bad_pipe),
 	    cmocka_unit_test(test_stuck),
