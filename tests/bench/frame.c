@@ -6,8 +6,8 @@
  * once and its size checked before anything is timed. Times are of the calling thread's CPU clock,
  * the best of --rounds.
  *
- *   bench_frame [--rows N] [--rounds N] [--flows N] [--app off|native] [--codec C] [--only all|base]
- *               CAPTURE.pcap
+ *   bench_frame [--rows N] [--rounds N] [--flows N] [--app off|native] [--codec C]
+ *               [--only all|base] CAPTURE.pcap
  */
 #include <getopt.h>
 #include <stdio.h>
