@@ -148,6 +148,16 @@ batch_column(struct batch *b, enum field f, bool dense)
 	return c->data;
 }
 
+uint64_t
+batch_memory(uint32_t text_max)
+{
+	uint64_t sum = sizeof(struct batch) + text_max;
+	for (int f = 0; f < F_COUNT; f++)
+		if ((field_info[f].flags & FF_DERIVED) == 0)
+			sum += field_width((enum field)f) * BATCH_ROWS;
+	return sum;
+}
+
 static struct column *
 column_for(struct batch *b, enum field f, uint32_t row)
 {
@@ -207,7 +217,7 @@ batch_text_add(struct batch *b, struct strv s)
 		t.cut = 1;
 	}
 	if (b->text_cap - b->text_len < s.n) {
-		uint32_t cap = b->text_cap == 0 ? BATCH_TEXT_SEAL + 64 * TEXT_MAX : b->text_cap * 2;
+		uint32_t cap = b->text_cap == 0 ? BATCH_TEXT_FIRST : b->text_cap * 2;
 		if (cap > BATCH_TEXT_MAX)
 			cap = BATCH_TEXT_MAX;
 		char *p = cap - b->text_len >= s.n ? realloc(b->text, cap) : NULL;

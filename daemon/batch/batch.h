@@ -19,6 +19,7 @@ enum {
 	BATCH_ROWS = 4096,
 	BATCH_WORDS = BATCH_ROWS / 64,
 	BATCH_TEXT_SEAL = 256 << 10, /* seal when this much text is in it */
+	BATCH_TEXT_FIRST = BATCH_TEXT_SEAL + 64 * TEXT_MAX, /* what an arena begins with */
 	BATCH_TEXT_MAX = 8 << 20,    /* the arena never grows beyond (text of a decoded frame) */
 };
 
@@ -85,6 +86,9 @@ column_mark(struct column *c, uint32_t row)
 {
 	c->present[row >> 6] |= UINT64_C(1) << (row & 63);
 }
+
+/** Most octets one batch can take: every column, and @text_max octets of text. */
+uint64_t batch_memory(uint32_t text_max);
 
 /** Set one value of a row in a column (created when missing). False without memory. */
 /* U8..U64 MAC BITS ENUM */

@@ -94,6 +94,11 @@ struct port_type {
 	int (*set)(void *self, const struct conf_endpoint *conf, const char *option, struct err *err);
 	/** Sum of the endpoint's counters over its threads, added into @sum. Main thread. */
 	void (*counters)(void *self, uint64_t sum[C_COUNT]);
+	/**
+	 * Octets it takes at most: what open reserved, and what its options let it grow to. Memory of
+	 * libraries, and of the kernel, is not in it. Main thread.
+	 */
+	uint64_t (*memory)(void *self);
 	/** Optional: more rows for `show endpoints NAME`. Main thread. */
 	void (*detail)(void *self, port_detail_fn *fn, void *arg);
 };

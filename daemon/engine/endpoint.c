@@ -3,6 +3,7 @@
  *
  * An output is on the bus from after its start until before its stop; an input pushes from its
  * start until its stop returns. Everything here runs in the main thread. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -310,8 +311,8 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 		facts_update(e); /* endpoint_open could not: the list did not have it */
 	if (persistent) /* a file has it again; one of that name from elsewhere does not change that */
 		engine_removed_del(e, ep->name);
-	log_line(NULL, LOG_NOTICE, "engine: %s: attached %s %s", conf->name, conf->type,
-	    conf->address);
+	log_line(NULL, LOG_NOTICE, "engine: %s: attached %s %s, memory at most %.1f MiB", conf->name,
+	    conf->type, conf->address, (double)endpoint_memory(ep) / (1 << 20));
 	engine_event(e, "attach %s %s %s", conf->name, conf->type, conf->address);
 	return 0;
 }
@@ -425,6 +426,12 @@ engine_enable(struct engine *e, struct strv name, bool on, struct err *err)
 
 /* ---- looking */
 
+uint64_t
+endpoint_memory(const struct endpoint *ep)
+{
+	return ep->self != NULL && ep->type->memory != NULL ? ep->type->memory(ep->self) : 0;
+}
+
 void
 endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT])
 {
@@ -480,6 +487,11 @@ engine_detail(struct engine *e, struct strv name, port_detail_fn *fn, void *arg,
 		return no_such(e, name, err);
 	if (ep->self != NULL && ep->type->detail != NULL)
 		ep->type->detail(ep->self, fn, arg);
+	if (ep->self != NULL) {
+		char text[24];
+		snprintf(text, sizeof(text), "%" PRIu64, endpoint_memory(ep));
+		fn(arg, "memory_max_bytes", text, true);
+	}
 	return 0;
 }
 

@@ -489,8 +489,11 @@ run(struct engine *e, const struct parsed *p)
 	else
 		rc = start(e, &err);
 	if (rc == 0 && p->print == NULL && !p->check) {
-		log_notice("engine: %s is up, version %s, %u endpoints", e->name, engine_version(),
-		    e->n_ep);
+		uint64_t memory = 0;
+		for (unsigned i = 0; i < e->n_ep; i++)
+			memory += endpoint_memory(e->ep[i]);
+		log_notice("engine: %s is up, version %s, %u endpoints, memory at most %.1f MiB",
+		    e->name, engine_version(), e->n_ep, (double)memory / (1 << 20));
 		rc = loop_run(e->loop);
 		if (rc != 0)
 			err_set(&err, E_SYS, "poll loop: %s", strerror(errno));

@@ -148,6 +148,8 @@ void endpoints_free(struct engine *e);
 bool endpoint_ends(const struct endpoint *ep);
 /** Has an output anything to write? Links are not asked: only a drain seals what they gather. */
 bool outputs_busy(const struct engine *e);
+/** Octets an endpoint takes at most; 0 while it is closed. */
+uint64_t endpoint_memory(const struct endpoint *ep);
 /** Sum of all counters of one endpoint. */
 void endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT]);
 /** The check of option values that conf cannot do itself: filters. conf_check_fn. */

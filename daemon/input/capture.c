@@ -99,6 +99,7 @@ open_parts(struct capture *c, const struct conf_endpoint *conf, struct err *err)
 	atomic_store(&c->ifindex, h[0].ifindex);
 	input_meter_conf(conf, c->host, c->probe, &m);
 	m.in_if = h[0].ifindex;
+	c->max_batches = m.max_batches;
 	m.interface = c->device;
 	m.push = capture_push;
 	m.second = capture_second;
@@ -188,6 +189,17 @@ capture_counters(void *self, uint64_t sum[C_COUNT])
 	}
 }
 
+static uint64_t
+capture_memory(void *self)
+{
+	struct capture *c = self;
+	uint64_t total, burst = (uint64_t)FLOW_BURST * (uint64_t)c->live_conf.snaplen;
+	uint32_t per_flow;
+	flow_meter_memory(c->worker[0].meter, &total, &per_flow);
+	return c->n_workers *
+	    (total + burst + c->max_batches * batch_memory(BATCH_TEXT_FIRST));
+}
+
 static void
 capture_detail(void *self, port_detail_fn *fn, void *arg)
 {
@@ -224,5 +236,6 @@ const struct port_type input_capture = {
     .free = capture_free,
     .set = capture_set,
     .counters = capture_counters,
+    .memory = capture_memory,
     .detail = capture_detail,
 };

@@ -52,6 +52,7 @@ struct capture {
 	_Atomic unsigned ifindex;
 	enum live_link link;  /* worker 0 only: what was last reported */
 	uint64_t next_try_us; /* worker 0 only */
+	uint64_t max_batches; /* per worker */
 	unsigned n_workers;
 	struct capture_worker *worker;
 };

@@ -33,6 +33,7 @@ struct pcap_input {
 	char *filter;		    /* text; NULL none */
 	struct bpf_program program; /* for program_linktype */
 	int program_linktype;	    /* -1: none compiled */
+	uint64_t max_batches;
 	bool is_real_pace;
 	bool is_paced;		   /* first_us and first_mono are set */
 	int64_t first_us, last_us; /* times of the first packet and of the newest */
@@ -260,6 +261,7 @@ open_parts(struct pcap_input *in, const struct conf_endpoint *conf, struct err *
 	}
 	struct flow_meter_conf m;
 	input_meter_conf(conf, in->host, in->probe, &m);
+	in->max_batches = m.max_batches;
 	m.interface = in->name;
 	m.push = pcap_push;
 	m.second = pcap_second;
@@ -338,6 +340,16 @@ pcap_counters(void *self, uint64_t sum[C_COUNT])
 	input_counters_add(&in->counters, sum);
 }
 
+static uint64_t
+pcap_memory(void *self)
+{
+	struct pcap_input *in = self;
+	uint64_t total;
+	uint32_t per_flow;
+	flow_meter_memory(in->meter, &total, &per_flow);
+	return total + in->max_batches * batch_memory(BATCH_TEXT_FIRST);
+}
+
 static void
 pcap_detail(void *self, port_detail_fn *fn, void *arg)
 {
@@ -361,5 +373,6 @@ const struct port_type input_pcap = {
     .free = pcap_free,
     .set = pcap_set,
     .counters = pcap_counters,
+    .memory = pcap_memory,
     .detail = pcap_detail,
 };

@@ -11,6 +11,7 @@ struct subscribe {
 	struct link *link;
 	struct link_end *end;	    /* NULL once stopped */
 	const struct conf_daemon *daemon;
+	uint64_t memory;
 	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
 };
 
@@ -25,6 +26,8 @@ subscribe_open(const struct conf_endpoint *conf, const struct port_host *host, v
 		return err_set(err, E_NOMEM, "subscribe: out of memory");
 	s->link = host->link;
 	s->daemon = host->daemon;
+	/* the text of decoded batches is up to the probes */
+	s->memory = conf_number(conf, "max_batches") * batch_memory(BATCH_TEXT_MAX);
 	int rc = link_attach(s->link, conf, host, &s->end, err);
 	if (rc != 0) {
 		free(s);
@@ -83,6 +86,13 @@ subscribe_counters(void *self, uint64_t sum[C_COUNT])
 		sum[i] += s->counters[i];
 }
 
+static uint64_t
+subscribe_memory(void *self)
+{
+	const struct subscribe *s = self;
+	return s->memory;
+}
+
 const struct port_type input_subscribe = {
     .name = "subscribe",
     .direction = PORT_INPUT,
@@ -94,6 +104,7 @@ const struct port_type input_subscribe = {
     .free = subscribe_free,
     .set = subscribe_set,
     .counters = subscribe_counters,
+    .memory = subscribe_memory,
 };
 
 struct link_end *

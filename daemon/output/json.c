@@ -530,6 +530,14 @@ json_counters(void *self, uint64_t sum[C_COUNT])
 	sum[C_flow_in] += atomic_load_explicit(&j->flows_in, memory_order_relaxed);
 }
 
+/* What is printed and not written; the batches in the queue are their makers'. */
+static uint64_t
+json_memory(void *self)
+{
+	(void)self;
+	return PRINT_CHUNK * 3 / 2 + (uint64_t)F_COUNT * TEXT_MAX * 6 + sizeof(struct json);
+}
+
 static void
 json_detail(void *self, port_detail_fn *fn, void *arg)
 {
@@ -553,5 +561,6 @@ const struct port_type output_json = {
     .free = json_free,
     .set = json_set,
     .counters = json_counters,
+    .memory = json_memory,
     .detail = json_detail,
 };

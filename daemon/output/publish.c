@@ -11,8 +11,17 @@ struct publish {
 	struct link *link;
 	struct link_end *end;     /* NULL once stopped */
 	const struct conf_daemon *daemon;
+	uint64_t memory;
 	uint64_t counters[C_COUNT]; /* of the time before it was stopped */
 };
+
+/* A channel has a ring and a batch it gathers in. */
+static uint64_t
+memory_of(const struct conf_endpoint *conf)
+{
+	return conf_number(conf, "max_channels") *
+	    (conf_number(conf, "ring") + batch_memory(BATCH_TEXT_FIRST));
+}
 
 static int
 publish_open(const struct conf_endpoint *conf, const struct port_host *host, void **self_out,
@@ -25,6 +34,7 @@ publish_open(const struct conf_endpoint *conf, const struct port_host *host, voi
 	}
 	p->link = host->link;
 	p->daemon = host->daemon;
+	p->memory = memory_of(conf);
 	int rc = link_attach(host->link, conf, host, &p->end, err);
 	if (rc != 0) {
 		free(p);
@@ -95,7 +105,10 @@ static int
 publish_set(void *self, const struct conf_endpoint *conf, const char *option, struct err *err)
 {
 	struct publish *p = self;
-	return link_set(p->end, conf, option, err);
+	int rc = link_set(p->end, conf, option, err);
+	if (rc == 0)
+		p->memory = memory_of(conf);
+	return rc;
 }
 
 static void
@@ -106,6 +119,13 @@ publish_counters(void *self, uint64_t sum[C_COUNT])
 		link_counters(p->end, sum);
 	for (int i = 0; p->end == NULL && i < C_COUNT; i++)
 		sum[i] += p->counters[i];
+}
+
+static uint64_t
+publish_memory(void *self)
+{
+	const struct publish *p = self;
+	return p->memory;
 }
 
 const struct port_type output_publish = {
@@ -124,6 +144,7 @@ const struct port_type output_publish = {
 	.free = publish_free,
 	.set = publish_set,
 	.counters = publish_counters,
+	.memory = publish_memory,
 };
 
 struct link_end *

@@ -44,6 +44,53 @@ counters(struct engine *e)
 	assert_int_equal(out.counters[C_flow_in], 600);
 }
 
+/* ---- memory: every open endpoint says what it takes at most */
+
+struct told {
+	uint64_t memory;
+};
+
+static void
+detail(void *arg, const char *key, const char *value, bool is_number)
+{
+	struct told *t = arg;
+	if (is_number && strcmp(key, "memory_max_bytes") == 0)
+		t->memory = strtoull(value, NULL, 10);
+}
+
+static uint64_t
+memory_of(struct engine *e, const char *name)
+{
+	struct told t = {0};
+	assert_int_equal(engine_detail(e, strv_of(name), detail, &t, NULL), 0);
+	return t.memory;
+}
+
+static void
+memory(struct engine *e)
+{
+	assert_int_equal(attach(e, "%s name=in max_batches=8", input), 0);
+	uint64_t small = memory_of(e, "in");
+	assert_int_equal(attach(e, "%s name=in2 max_batches=16", input), 0);
+	assert_int_equal(memory_of(e, "in2") - small, 8 * batch_memory(BATCH_TEXT_FIRST));
+	assert_true(memory_of(e, "json-dev-null") > 100000);
+	assert_int_equal(attach(e, "publish tcp://127.0.0.1:* name=hub ring=1M max_channels=2"), 0);
+	uint64_t hub = memory_of(e, "hub");
+	assert_true(hub > 2 << 20 && hub < 10 << 20);
+	assert_int_equal(set(e, "hub", "ring=2M", NULL), 0);
+	assert_int_equal(memory_of(e, "hub") - hub, 2 << 20);
+	assert_int_equal(engine_enable(e, STRV("in"), false, NULL), 0);
+	assert_int_equal(memory_of(e, "in"), 0);
+}
+
+static void
+test_memory(void **state)
+{
+	(void)state;
+	snprintf(input, sizeof(input), "pcap %s " PCAP, make_pcap("p", 10));
+	assert_int_equal(RUN(memory, "--attach", "json /dev/null"), 0);
+}
+
 static void
 test_counters(void **state)
 {
@@ -152,7 +199,7 @@ test_stuck_output(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(test_counters), T(test_slow_output), T(test_once_ends),
+	const struct CMUnitTest tests[] = {T(test_counters), T(test_memory), T(test_slow_output), T(test_once_ends),
 	    T(test_stuck_output)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
