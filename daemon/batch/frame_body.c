@@ -8,7 +8,9 @@
 
 enum {
 	PIECE_MIN = 300,   /* a block of another kind pays from about here */
-	PIECE_SAME = 1500, /* a block of its own between alike ones, at both sides */
+	PIECE_SAME = 900,  /* of alike bytes a block may begin from here, if their codes differ */
+	PIECE_LOOK = 128,  /* bytes of a piece that are counted */
+	PIECE_GAIN = 1000, /* bits a block must save: its code of some 50 octets, and 4 us */
 	ZLIB_LEVEL = 1,
 	ZSTD_LEVEL = 1,
 	ZSTD_MATCH = 7,    /* shorter matches in columns are chance, and literals cost less */
@@ -25,18 +27,76 @@ frame_piece(struct frame_work *w, enum piece_kind kind)
 		w->piece[w->n_pieces++] = (struct piece){(uint32_t)w->body.n, (uint32_t)kind};
 }
 
-/* Drop boundaries that do not pay: a block costs about 4 us and its code some 40 bytes. */
+/* How often each byte occurs in pieces that have become one block, from samples. */
+struct tally {
+	uint16_t n[256];
+	uint32_t total; /* counted, at most BATCH_ROWS; 0: nothing yet */
+	float bits;     /* of all that are counted */
+};
+
+static float
+tally_bits(const struct frame_work *w, const struct tally *t, const struct tally *more)
+{
+	float sum[4] = {0, 0, 0, 0};
+	for (uint32_t i = 0; i < 256; i += 4) {
+		for (uint32_t k = 0; k < 4; k++)
+			sum[k] += w->xlogx[t->n[i + k] + (more != NULL ? more->n[i + k] : 0)];
+	}
+	return w->xlogx[t->total + (more != NULL ? more->total : 0)] -
+	    (sum[0] + sum[1] + sum[2] + sum[3]);
+}
+
+static void
+tally_count(const struct frame_work *w, struct tally *t, uint32_t at, uint32_t end)
+{
+	uint16_t odd[256] = {0};
+	uint32_t step = (end - at + PIECE_LOOK - 1) / PIECE_LOOK;
+	memset(t, 0, sizeof(*t));
+	for (uint32_t i = at; i + step < end; i += 2 * step) {
+		t->n[w->body.p[i]]++;
+		odd[w->body.p[i + step]]++;
+		t->total += 2;
+	}
+	for (uint32_t i = 0; i < 256; i++)
+		t->n[i] = (uint16_t)(t->n[i] + odd[i]);
+	t->bits = tally_bits(w, t, NULL);
+}
+
+/* Would one code for both waste more than a block of its own costs? If not, @a takes in @b. */
+static bool
+tally_differs(const struct frame_work *w, struct tally *a, const struct tally *b, uint32_t len)
+{
+	if (a->total + b->total > BATCH_ROWS || b->total == 0)
+		return false;
+	float both = tally_bits(w, a, b);
+	float waste = (both - a->bits - b->bits) * (float)len / (float)b->total;
+	if (waste > (float)PIECE_GAIN)
+		return true;
+	for (uint32_t i = 0; i < 256; i++)
+		a->n[i] = (uint16_t)(a->n[i] + b->n[i]);
+	a->total += b->total;
+	a->bits = both;
+	return false;
+}
+
+/* Drop boundaries that do not pay. */
 static void
 join_pieces(struct frame_work *w)
 {
 	uint32_t n = 0;
+	struct tally run = {.total = 0}, next;
 	for (uint32_t i = 0; i < w->n_pieces; i++) {
 		struct piece p = w->piece[i];
 		uint32_t end = i + 1 < w->n_pieces ? w->piece[i + 1].at : (uint32_t)w->body.n;
-		uint32_t min = n > 0 && p.kind == w->piece[n - 1].kind ? PIECE_SAME : PIECE_MIN;
-		bool noise = n > 0 && p.kind == PIECE_NOISE && w->piece[n - 1].kind == PIECE_NOISE;
-		if (n > 0 && (noise || end - p.at < min || p.at - w->piece[n - 1].at < min))
+		bool same = n > 0 && p.kind == w->piece[n - 1].kind;
+		uint32_t min = same ? PIECE_SAME : PIECE_MIN;
+		if (n > 0 && ((same && p.kind == PIECE_NOISE) || end - p.at < min ||
+			p.at - w->piece[n - 1].at < min))
 			continue;
+		tally_count(w, &next, p.at, end);
+		if (same && !tally_differs(w, &run, &next, end - p.at))
+			continue;
+		run = next;
 		w->piece[n++] = p;
 	}
 	w->n_pieces = n;
