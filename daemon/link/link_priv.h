@@ -187,9 +187,11 @@ struct fault {
 	char address[64];
 	char why[160];
 	bool strong;         /* not only a guess */
+	bool held;           /* `guess` is certain; whose it is may become known yet */
 	unsigned count, weak;
 	char guess[160];
-	uint64_t next_log_us, seen_us, weak_us;
+	uint64_t next_log_us, seen_us;
+	uint64_t strong_us, weak_us, weak_last_us;
 	int64_t since_us;
 	struct log_site site;
 };
@@ -222,7 +224,7 @@ struct dial {
 	uint64_t greet_next_us;
 };
 
-enum greet_state { GREET_IDLE, GREET_CONNECT, GREET_READ };
+enum greet_state { GREET_IDLE, GREET_CONNECT, GREET_READ, GREET_LINGER };
 
 /** One look at what answers on a port (greet.c). */
 struct greet {
@@ -231,6 +233,7 @@ struct greet {
 	uint64_t deadline_us;
 	uint8_t b[64];
 	size_t n;
+	bool is_mismatch; /* one side has a key and the other has none */
 };
 
 struct address {
@@ -273,6 +276,7 @@ struct link_end {
 	struct greet greet;
 	struct conn *conns;
 	unsigned n_conns, cap_conns;
+	uint32_t failed, failed_value; /* the last failure of a handshake, not yet of a connection */
 	uint64_t rebind_us;       /* unbound for want of descriptors; 0: no */
 	struct fault faults[FAULTS_MAX];
 	enum port_state state;
@@ -383,6 +387,8 @@ bool fault_is_recent(const struct fault *f, uint64_t now);
 void greet_start(struct link_end *e, const struct sockaddr *to, socklen_t len, uint64_t now);
 void greet_poll(struct link_end *e, uint64_t now);
 void greet_stop(struct greet *g);
+/** Is what answers there still to be heard? */
+bool greet_is_asking(const struct greet *g);
 
 /* zap.c */
 int zap_start(void *zmq, struct zap **out, struct err *err);
@@ -395,8 +401,8 @@ void zap_limits(struct zap *z, const char *domain, uint64_t max_peers, uint64_t 
 void zap_forget(struct zap *z, const char *domain);
 /** A connection from @ip is up (+1) or gone (-1). */
 void zap_count(struct zap *z, const char *domain, const char *ip, int by);
-/** Why @ip was refused last. */
-void zap_reason(struct zap *z, const char *domain, const char *ip, char *out, size_t size);
+/** Why @ip was refused last; @ip "": the last refusal of all, and its address goes there. */
+void zap_reason(struct zap *z, const char *domain, char ip[48], char *out, size_t size);
 int zap_self_test(struct link *l, struct err *err);
 
 /* session.c */

@@ -24,7 +24,7 @@ const char sock_words_silent[] = "silent: the port is open but nothing answers";
 
 #define REBIND_US UINT64_C(1000000)
 #define MUTE_US   UINT64_C(12000000) /* HANDSHAKE_IVL and some time for HELLO */
-#define GREET_US  UINT64_C(60000000)
+#define GREET_US  UINT64_C(20000000)
 
 void
 sock_set(void *sock, int option, int value)
@@ -200,7 +200,7 @@ sock_down(struct link_end *e, bool is_key, const char *fmt, ...)
 	zmq_disconnect(e->sock, e->addr.endpoint); /* may be gone already */
 	d->retry_us = e->link->now_us + pause_us(e, is_key);
 	end_due(e, d->retry_us);
-	if (e->greet.state != GREET_IDLE)
+	if (greet_is_asking(&e->greet))
 		return; /* said when we know more */
 	fault_note(e, e->addr.endpoint, true, why);
 	end_state(e, PORT_DEGRADED, why);
@@ -219,7 +219,7 @@ sock_tick(struct link_end *e, uint64_t now)
 	}
 	if (e->draining)
 		return NEVER;
-	if (d->state == DIAL_WAIT && e->greet.state != GREET_IDLE)
+	if (d->state == DIAL_WAIT && greet_is_asking(&e->greet))
 		return e->greet.deadline_us; /* first hear what answers there */
 	if (d->state == DIAL_WAIT && now >= d->retry_us)
 		dial(e, now);
@@ -239,8 +239,9 @@ handshake_words(const struct link_end *e, uint32_t event, uint32_t value, bool *
 	*strong = true;
 	*is_key = true;
 	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-		return value == 500 ? "refused by the other side: too many peers there (raise max_peers)" :
-				      "refused by the other side: it does not trust our key";
+		return e->is_bind ? "refused: its key is not trusted, or too many peers" : value == 500 ?
+		    "refused by the other side: too many peers there (raise max_peers)" :
+		    "refused by the other side: it does not trust our key";
 	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
 	    value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
 		return sock_words_keys_differ;
@@ -252,7 +253,7 @@ handshake_words(const struct link_end *e, uint32_t event, uint32_t value, bool *
 		return "the handshake broke the protocol";
 	*strong = false;
 	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && value == EAGAIN)
-		return sock_words_silent;
+		return e->is_bind ? "connected and said nothing: not a flowbus peer" : sock_words_silent;
 	return e->is_bind ?
 	    "closed during the handshake: perhaps encrypted on one side only, or not a flowbus peer" :
 	    "closed during the handshake";
@@ -267,8 +268,12 @@ dial_failed(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 	bool strong, is_key;
 	const char *why = handshake_words(e, event, value, &strong, &is_key);
 	d->handshake = true;
-	/* a guess: look at what answers there, at most once a minute */
-	if (!strong && d->to_len > 0 && e->greet.state == GREET_IDLE && now >= d->greet_next_us) {
+	/* A guess: look at what answers there, from time to time. Also when only one side has a key and
+	 * this one knows: then the other does not, and learns it from the look. */
+	bool mismatch = strong && event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+	    value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH;
+	if ((!strong || mismatch) && d->to_len > 0 && !greet_is_asking(&e->greet) &&
+	    now >= d->greet_next_us) {
 		d->greet_next_us = now + GREET_US;
 		d->greeted[0] = '\0';
 		greet_start(e, (struct sockaddr *)&d->to, d->to_len, now);
@@ -488,26 +493,27 @@ void
 sock_monitor(struct link_end *e, uint64_t now)
 {
 	uint32_t event, value;
-	uint32_t cause = 0, cause_value = 0;
 	while (next_event(e->mon, &event, &value)) {
 		if (!e->is_bind) {
 			dial_event(e, event, value, now);
 			continue;
 		}
-		/* a failure does not name its connection; the DISCONNECTED after it does */
+		/* a failure does not name its connection; the DISCONNECTED after it does, which may
+		 * not have come yet when we read the failure */
 		if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ||
 		    event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
 		    event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
-			cause = event;
-			cause_value = value;
+			e->failed = event;
+			e->failed_value = value;
 			continue;
 		}
 		struct conn *c = event == ZMQ_EVENT_DISCONNECTED ? conn_find(e, (int)value) : NULL;
 		if (c != NULL && !c->counted) {
-			c->cause = cause;
-			c->value = cause_value;
-			cause = 0;
+			c->cause = e->failed;
+			c->value = e->failed_value;
 		}
+		if (event == ZMQ_EVENT_DISCONNECTED)
+			e->failed = 0;
 		bound_event(e, event, value, now);
 	}
 }

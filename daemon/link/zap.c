@@ -297,14 +297,15 @@ zap_count(struct zap *z, const char *domain, const char *ip, int by)
 }
 
 void
-zap_reason(struct zap *z, const char *domain, const char *ip, char *out, size_t size)
+zap_reason(struct zap *z, const char *domain, char ip[48], char *out, size_t size)
 {
 	pthread_mutex_lock(&z->lock);
 	struct domain *d = domain_find(z, domain);
 	for (unsigned k = 0; d != NULL && k < ZAP_REFUSALS; k++) {
 		unsigned i = (d->next_refused + ZAP_REFUSALS - 1 - k) % ZAP_REFUSALS;
-		if (d->refused[i].why[0] == '\0' || strcmp(d->refused[i].ip, ip) != 0)
+		if (d->refused[i].why[0] == '\0' || (ip[0] != '\0' && strcmp(d->refused[i].ip, ip) != 0))
 			continue;
+		memcpy(ip, d->refused[i].ip, sizeof(d->refused[i].ip));
 		snprintf(out, size, "%s", d->refused[i].why);
 		break;
 	}

@@ -126,10 +126,10 @@ CAUSES = (("wrong", "key_file={a}", "key_file={b}", "the keys differ", "the keys
 BINDS = (("any", "*:{port}"), ("zero", "0.0.0.0:{port}"), ("host", "127.0.0.1:{port}?bind"))
 
 
-def every_way(lab):
+def every_way(lab, round_):
     """Each cause, each spelling of the bound address, either side bound: (name, attach line of
     the probe, of the collector, what each must say)."""
-    keys = {"a": lab.secret("a.key"), "b": lab.secret("b.key")}
+    keys = {"a": lab.secret(f"a{round_}.key"), "b": lab.secret(f"b{round_}.key")}
     for cause, pub, sub, at_pub, at_sub in CAUSES:
         for bind, address in BINDS:
             for push in (False, True):
@@ -151,7 +151,7 @@ def every_way(lab):
 def one_line_each(lab, probe_first, round_=0):
     """With the options as they are by default the second try is half a minute away: the first one
     must be enough for one line and one reason at both ends, and no other line."""
-    ways = list(every_way(lab))
+    ways = list(every_way(lab, round_))
     probe = lab.node(f"probe{round_}", *[w[1] for w in ways], start=False)
     collector = lab.node(f"collector{round_}", *[w[2] for w in ways], start=False)
     for node in (probe, collector) if probe_first else (collector, probe):
@@ -186,8 +186,8 @@ def one_line_each(lab, probe_first, round_=0):
 
 
 def one_line_each_probe_first(lab):
-    for i in range(3):
-        one_line_each(lab, True)
+    for round_ in range(3):
+        one_line_each(lab, True, round_)
 
 
 def one_line_each_collector_first(lab):
