@@ -233,6 +233,8 @@ static size_t out_len;
 static int out_fd = 1;
 static uint64_t out_total;
 
+static void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
 static void
 die(const char *fmt, ...)
 {
