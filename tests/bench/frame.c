@@ -30,7 +30,7 @@ struct bench {
 	struct frame_work *work;
 };
 
-static void
+static _Noreturn void
 die(const char *what)
 {
 	fprintf(stderr, "bench_frame: %s\n", what);
@@ -67,7 +67,7 @@ meter_file(struct bench *x, const char *path, bool native, uint32_t max_flows)
 {
 	struct flow_meter_conf conf;
 	struct flow_frame frames[FLOW_BURST];
-	struct reader *r;
+	struct reader *r = NULL;
 	struct err err = {0};
 	int linktype, n;
 	flow_meter_conf_default(&conf);

@@ -55,7 +55,7 @@ struct side {
 
 static const char *const types[] = {"publish", "subscribe", NULL};
 
-static void
+static _Noreturn void
 die(const char *what)
 {
 	fprintf(stderr, "bench_link: %s\n", what);
@@ -93,7 +93,7 @@ meter_file(struct side *s, const char *path)
 {
 	struct flow_meter_conf conf;
 	struct flow_frame frames[FLOW_BURST];
-	struct reader *r;
+	struct reader *r = NULL;
 	struct err err = {0};
 	int linktype, n;
 	flow_meter_conf_default(&conf);
