@@ -51,11 +51,9 @@ subscribe_stop(void *self, bool drain)
 	struct subscribe *s = self;
 	if (s->end == NULL)
 		return;
-	link_counters(s->end, s->counters);
 	/* with @drain the position stays at the probe: a restart goes on where this one stopped */
 	uint64_t timeout = (uint64_t)conf_span_us(&s->daemon->bag, "stop_timeout");
-	link_detach(s->link, &s->end, drain, clock_mono_us() + timeout);
-	s->end = NULL;
+	link_detach_sum(s->link, &s->end, drain, clock_mono_us() + timeout, s->counters);
 }
 
 static void

@@ -312,12 +312,21 @@ detach_call(struct link *l, void *arg, struct call *c)
 }
 
 void
-link_detach(struct link *l, struct link_end **ep, bool drain, uint64_t deadline_us)
+link_detach_sum(struct link *l, struct link_end **ep, bool drain, uint64_t deadline_us,
+    uint64_t sum[C_COUNT])
 {
 	struct detach_args a = {*ep, drain, deadline_us};
 	if (*ep == NULL)
 		return;
 	link_call(l, detach_call, &a);
+	link_counters(*ep, sum);
 	end_free(*ep);
 	*ep = NULL;
+}
+
+void
+link_detach(struct link *l, struct link_end **ep, bool drain, uint64_t deadline_us)
+{
+	uint64_t sum[C_COUNT] = {0};
+	link_detach_sum(l, ep, drain, deadline_us, sum);
 }

@@ -51,6 +51,9 @@ int link_attach(struct link *l, const struct conf_endpoint *conf, const struct p
  * received is pushed, at most until @deadline_us (monotonic), and a subscriber's position stays at
  * the probe for `resume`. Without, a subscriber gives its subscription up. [main] */
 void link_detach(struct link *l, struct link_end **e, bool drain, uint64_t deadline_us);
+/** The same, and the end's last counters are added to @sum: what was drained counts too. [main] */
+void link_detach_sum(struct link *l, struct link_end **e, bool drain, uint64_t deadline_us,
+    uint64_t sum[C_COUNT]);
 /** Change a live option; takes effect at a frame boundary, without a reconnect. [main] */
 int link_set(struct link_end *e, const struct conf_endpoint *conf, const char *option,
     struct err *err);

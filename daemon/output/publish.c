@@ -87,8 +87,7 @@ publish_stop(void *self, bool drain)
 	if (p->end == NULL)
 		return;
 	uint64_t timeout = (uint64_t)conf_span_us(&p->daemon->bag, "stop_timeout");
-	link_counters(p->end, p->counters);
-	link_detach(p->link, &p->end, drain, clock_mono_us() + timeout);
+	link_detach_sum(p->link, &p->end, drain, clock_mono_us() + timeout, p->counters);
 }
 
 static void

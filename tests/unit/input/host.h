@@ -19,7 +19,7 @@ struct fake_host {
 	uint64_t flows, packets, octets, rev_packets, batches;
 	int64_t start, end;	/* least and greatest time */
 	uint64_t digest;	/* of all records, whatever their order */
-	unsigned delay_us;	/* a slow output */
+	_Atomic unsigned delay_us; /* a slow output */
 	struct batch *kept[64]; /* a stuck output: batches never come home */
 	unsigned n_kept, keep;
 	bool waited; /* some push had may_wait */
