@@ -2,8 +2,9 @@
  * link/fault.c - one clear line per failure: when it changes, then once a minute with a count.
  *
  * A bound end sees faults of many addresses; each has its own entry, the oldest gives way. A guess
- * ("closed during the handshake") is said only when it repeats and nothing better becomes known about
- * that address within two seconds: port scans and another flowbus's look at our port make such too.
+ * ("closed during the handshake") is said only when it repeats and nothing better becomes known
+ * about that address within two seconds: port scans and another flowbus's look at our port make such
+ * too.
  * A certain cause of a peer that was gone before we could ask for its address waits as long for a
  * connection that shows whose it was: that look comes right after a failure. */
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #define AGAIN_US  UINT64_C(60000000)
 #define GUESS_US  UINT64_C(2000000)
 #define NOISE_US  UINT64_C(10000000)
-#define LOOK_US   UINT64_C(1500000)   /* a peer's look at our port follows its failure within this */
+#define LOOK_US   UINT64_C(1500000) /* a peer's look at our port follows its failure within this */
 #define STRONG_US UINT64_C(150000000) /* a guess does not replace what was known this long ago */
 
 /* Without the port of a remote peer, which changes with every try. */

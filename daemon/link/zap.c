@@ -78,7 +78,8 @@ plain_ip(char *ip)
 
 /* NULL: let in (and a place is taken); else why not. *status is ZAP's. */
 static const char *
-verdict(struct domain *d, const char *ip, const char *mechanism, const char *key, const char **status)
+verdict(struct domain *d, const char *ip, const char *mechanism, const char *key,
+    const char **status)
 {
 	uint64_t now = clock_mono_us(), pending = 0, pending_ip = 0;
 	struct grant *spare = NULL;

@@ -807,8 +807,9 @@ num(const char *s, const char *what, double lo, double hi)
 	return v;
 }
 
-int
-main(int argc, char **argv)
+/* -1: go on; else the exit status. */
+static int
+options_parse(int argc, char **argv)
 {
 	opt = (struct options){.packets = 1000000,
 	    .flows = 10000,
@@ -922,6 +923,12 @@ main(int argc, char **argv)
 	}
 	if (optind < argc)
 		die("unexpected argument %s", argv[optind]);
+	return -1;
+}
+
+static void
+options_check(void)
+{
 	if (opt.tcp + opt.udp + opt.icmp == 0)
 		die("no protocol left");
 	if (opt.http + opt.tls > 100)
@@ -930,6 +937,11 @@ main(int argc, char **argv)
 		die("bad --mix %s (sizes 40 to 9000)", opt.mix);
 	if (opt.arrival == 0)
 		opt.arrival = (double)opt.flows / 10;
+}
+
+static void
+files_open(void)
+{
 	if (strcmp(opt.out, "-")) {
 		FILE *f = fopen(opt.out, "wb");
 		if (!f)
@@ -944,6 +956,11 @@ main(int argc, char **argv)
 		      "rev_bytes,first_ns,last_ns,fwd_tcp_flags,rev_tcp_flags,vlan,app\n",
 		    list);
 	}
+}
+
+static void
+packets_write(void)
+{
 	uint64_t x = opt.seed;
 	for (int i = 0; i < 4; i++)
 		rng_s[i] = splitmix64(&x);
@@ -976,6 +993,11 @@ main(int argc, char **argv)
 		if (tab[i].length)
 			flow_end(&tab[i]);
 	out_flush();
+}
+
+static void
+files_close(void)
+{
 	if (strcmp(opt.out, "-") && close(out_fd))
 		die("%s: %s", opt.out, strerror(errno));
 	if (list && fclose(list))
@@ -988,5 +1010,17 @@ main(int argc, char **argv)
 		if (fclose(s))
 			die("%s: %s", opt.summary, strerror(errno));
 	}
+}
+
+int
+main(int argc, char **argv)
+{
+	int status = options_parse(argc, argv);
+	if (status >= 0)
+		return status;
+	options_check();
+	files_open();
+	packets_write();
+	files_close();
 	return 0;
 }

@@ -4,8 +4,8 @@
  *     blast INTERFACE SECONDS FLOWS OCTETS [PPS]
  *
  * Past the queueing discipline, 64 a call. Frames have OCTETS (60 to 1514) and differ in source
- * port and address by flow; flows take turns. With PPS sends not more than that many a second. Prints
- * what was sent: "PACKETS SECONDS". */
+ * port and address by flow; flows take turns. With PPS sends not more than that many a second.
+ * Prints what was sent: "PACKETS SECONDS". */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>

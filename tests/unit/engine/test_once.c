@@ -199,7 +199,7 @@ test_stuck_output(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(test_counters), T(test_memory), T(test_slow_output), T(test_once_ends),
-	    T(test_stuck_output)};
+	const struct CMUnitTest tests[] = {T(test_counters), T(test_memory), T(test_slow_output),
+	    T(test_once_ends), T(test_stuck_output)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ host_state(void *ctx, enum port_state state, const char *why)
 	pthread_mutex_unlock(&e->lock);
 }
 
-static int
+static __attribute__((format(printf, 4, 0))) int
 attach_v(struct link *l, struct end *e, struct err *err, const char *fmt, va_list ap)
 {
 	char text[600], **words;

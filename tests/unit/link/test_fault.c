@@ -103,7 +103,8 @@ encrypted_flows(void **state)
 	int port = free_port();
 	(void)state;
 	end_open(probe, &p, "publish tcp://127.0.0.1:%d max_delay=20ms key_file=%s " FAST, port, key_a);
-	end_open(col, &a, "subscribe tcp://127.0.0.1:%d filter='app tls' key_file=%s " FAST, port, key_a);
+	end_open(col, &a, "subscribe tcp://127.0.0.1:%d filter='app tls' key_file=%s " FAST, port,
+	    key_a);
 	assert_true(wait_subs(probe, 1, 5000));
 	flows_push(&p, pool, 0, 20000, 1000);
 	assert_true(wait_count(&a, 4000, 5000));
@@ -354,7 +355,8 @@ attach_errors(void **state)
 	attach_refused("publish tcp://::1:5556", "brackets");
 	attach_refused("publish tcp://127.0.0.1:5556?listen", "bind or connect");
 	attach_refused("subscribe tcp://*:5556c encryption=none", "wildcard");
-	attach_refused("publish tcp://192.0.2.1:5556?bind encryption=none", "not an address of this host");
+	attach_refused("publish tcp://192.0.2.1:5556?bind encryption=none",
+	    "not an address of this host");
 	attach_refused("subscribe tcp://127.0.0.1:5556 filter='dst prot 80'", "filter");
 	attach_refused("publish tcp://127.0.0.1:5556 key_file=/nonexistent/key", "No such file");
 	write_file(path, "correct horse battery", 0600);

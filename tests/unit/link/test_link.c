@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * unit/link/test_link.c - flows from probes to collectors: exactly those asked for, exactly once. */
+ * unit/link/test_link.c - flows from probes to collectors: those asked for, exactly once. */
 #include "rig.h"
 
 #include <string.h>
@@ -248,7 +248,8 @@ stuck_reader(void **state)
 	int port = free_port();
 	enum { N = 400000 };
 	(void)state;
-	end_open(probe, &p, "publish tcp://127.0.0.1:%d max_delay=20ms codec=none window=200K " FAST, port);
+	end_open(probe, &p, "publish tcp://127.0.0.1:%d max_delay=20ms codec=none window=200K " FAST,
+	    port);
 	end_open(col_a, &a, "subscribe tcp://127.0.0.1:%dc max_batches=4 " FAST, port);
 	end_open(col_b, &b, "subscribe tcp://127.0.0.1:%dc " FAST, port);
 	assert_true(wait_subs(probe, 2, 5000));
