@@ -3,8 +3,8 @@
  *
  * A bound end sees faults of many addresses; each has its own entry, the oldest gives way. A guess
  * ("closed during the handshake") is said only when it repeats and nothing better becomes known
- * about that address within two seconds: port scans and another flowbus's look at our port make such
- * too.
+ * about that address within two seconds: port scans and another flowbus's look at our port make
+ * such too.
  * A certain cause of a peer that was gone before we could ask for its address waits as long for a
  * connection that shows whose it was: that look comes right after a failure. */
 #include <stdio.h>

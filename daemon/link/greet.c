@@ -7,8 +7,8 @@
  *
  * The other side has a cause to tell too, and its libzmq may have seen no more than a connection
  * that closed. So this one stays open for a moment, long enough to be asked for its address, and
- * when the mechanisms differ the rest of our greeting follows then: that the other libzmq reports as
- * such. */
+ * when the mechanisms differ the rest of our greeting follows then: that the other libzmq reports
+ * as such. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>

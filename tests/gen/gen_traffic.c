@@ -807,28 +807,52 @@ num(const char *s, const char *what, double lo, double hi)
 	return v;
 }
 
+/* Options that are numbers: where they go and what they may be. */
+static const struct number {
+	int c;
+	uint64_t *u;
+	unsigned *n;
+	double *d;
+	double lo, hi;
+} numbers[] = {
+	{'n', &opt.packets, NULL, NULL, 0, 1e12}, {'f', &opt.flows, NULL, NULL, 1, 2e7},
+	{'c', &opt.clients, NULL, NULL, 1, 1 << 24}, {'s', &opt.servers, NULL, NULL, 1, 1048574},
+	{'e', &opt.seed, NULL, NULL, 0, 1e18}, {'l', NULL, &opt.snaplen, NULL, 0, 262144},
+	{'6', NULL, &opt.ipv6, NULL, 0, 100}, {'t', NULL, &opt.tcp, NULL, 0, 100},
+	{'u', NULL, &opt.udp, NULL, 0, 100}, {'i', NULL, &opt.icmp, NULL, 0, 100},
+	{'H', NULL, &opt.http, NULL, 0, 100}, {'T', NULL, &opt.tls, NULL, 0, 100},
+	{'D', NULL, &opt.dns, NULL, 0, 100}, {'v', NULL, &opt.vlan, NULL, 0, 100},
+	{'a', NULL, NULL, &opt.arrival, 1e-3, 1e9}, {'z', NULL, NULL, &opt.zipf, 0, 5},
+	{'r', NULL, NULL, &opt.pps, 1e-3, 1e9},
+};
+
+static bool
+option_number(int c, const char *name, const char *text)
+{
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+		const struct number *x = &numbers[i];
+		if (x->c != c)
+			continue;
+		double v = num(text, name, x->lo, x->hi);
+		if (x->u)
+			*x->u = (uint64_t)v;
+		else if (x->n)
+			*x->n = (unsigned)v;
+		else
+			*x->d = v;
+		return true;
+	}
+	return false;
+}
+
 /* -1: go on; else the exit status. */
 static int
 options_parse(int argc, char **argv)
 {
-	opt = (struct options){.packets = 1000000,
-	    .flows = 10000,
-	    .clients = 65536,
-	    .servers = 4096,
-	    .seed = 1,
-	    .start_ns = UINT64_C(1700000000) * 1000000000u,
-	    .arrival = 0,
-	    .zipf = 1.0,
-	    .pps = 100000,
-	    .ipv6 = 20,
-	    .tcp = 80,
-	    .udp = 18,
-	    .icmp = 2,
-	    .http = 30,
-	    .tls = 60,
-	    .dns = 60,
-	    .out = "-",
-	    .mix = "imix"};
+	opt = (struct options){.packets = 1000000, .flows = 10000, .clients = 65536, .servers = 4096,
+	    .seed = 1, .start_ns = UINT64_C(1700000000) * 1000000000u, .zipf = 1.0, .pps = 100000,
+	    .ipv6 = 20, .tcp = 80, .udp = 18, .icmp = 2, .http = 30, .tls = 60, .dns = 60,
+	    .out = "-", .mix = "imix"};
 	static const struct option lo[] = {{"out", 1, 0, 'o'}, {"packets", 1, 0, 'n'},
 	    {"flows", 1, 0, 'f'}, {"arrival-rate", 1, 0, 'a'}, {"zipf", 1, 0, 'z'},
 	    {"pps", 1, 0, 'r'}, {"mix", 1, 0, 'm'}, {"ipv6", 1, 0, '6'}, {"tcp", 1, 0, 't'},
@@ -840,60 +864,14 @@ options_parse(int argc, char **argv)
 	int c, ix = 0;
 	while ((c = getopt_long(argc, argv, "", lo, &ix)) != -1) {
 		const char *w = ix >= 0 && ix < 25 ? lo[ix].name : "";
+		if (option_number(c, w, optarg))
+			continue;
 		switch (c) {
 		case 'o':
 			opt.out = optarg;
 			break;
-		case 'n':
-			opt.packets = (uint64_t)num(optarg, w, 0, 1e12);
-			break;
-		case 'f':
-			opt.flows = (uint64_t)num(optarg, w, 1, 2e7);
-			break;
-		case 'a':
-			opt.arrival = num(optarg, w, 1e-3, 1e9);
-			break;
-		case 'z':
-			opt.zipf = num(optarg, w, 0, 5);
-			break;
-		case 'r':
-			opt.pps = num(optarg, w, 1e-3, 1e9);
-			break;
 		case 'm':
 			opt.mix = optarg;
-			break;
-		case '6':
-			opt.ipv6 = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 't':
-			opt.tcp = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'u':
-			opt.udp = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'i':
-			opt.icmp = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'H':
-			opt.http = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'T':
-			opt.tls = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'D':
-			opt.dns = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'v':
-			opt.vlan = (unsigned)num(optarg, w, 0, 100);
-			break;
-		case 'c':
-			opt.clients = (uint64_t)num(optarg, w, 1, 1 << 24);
-			break;
-		case 's':
-			opt.servers = (uint64_t)num(optarg, w, 1, (1 << 20) - 2);
-			break;
-		case 'l':
-			opt.snaplen = (unsigned)num(optarg, w, 0, 262144);
 			break;
 		case 'N':
 			opt.nanosecond = true;
@@ -903,9 +881,6 @@ options_parse(int argc, char **argv)
 			break;
 		case 'S':
 			opt.start_ns = (uint64_t)num(optarg, w, 0, 4e9) * 1000000000u;
-			break;
-		case 'e':
-			opt.seed = (uint64_t)num(optarg, w, 0, 1e18);
 			break;
 		case 'y':
 			opt.summary = optarg;
