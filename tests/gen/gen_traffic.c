@@ -2,7 +2,6 @@
  *
  * gen_traffic - write a large, deterministic packet capture for benchmarks and tests.
  *
- * Build:  target gen_traffic, or cc -std=c17 -O2 -Wall -Wextra -o gen_traffic gen_traffic.c -lm
  * Use:    ./gen_traffic --packets 10000000 --flows 100000 --out big.pcap --summary big.json
  * --flow-list big.csv
  *
