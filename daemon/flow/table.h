@@ -56,7 +56,7 @@ struct flow {
 	uint64_t packets[2], bytes[2];
 	int64_t first;	    /* meter clock when the record began */
 	int64_t start, end; /* least and greatest packet time of the record */
-	uint32_t in_if[2]; /* where the first packet of the record was seen */
+	uint32_t in_if[2];  /* where the first packet of the record was seen */
 };
 _Static_assert(sizeof(struct flow) == 128, "struct flow is two cache lines");
 

@@ -196,8 +196,7 @@ capture_memory(void *self)
 	uint64_t total, burst = (uint64_t)FLOW_BURST * (uint64_t)c->live_conf.snaplen;
 	uint32_t per_flow;
 	flow_meter_memory(c->worker[0].meter, &total, &per_flow);
-	return c->n_workers *
-	    (total + burst + c->max_batches * batch_memory(BATCH_TEXT_FIRST));
+	return c->n_workers * (total + burst + c->max_batches * batch_memory(BATCH_TEXT_FIRST));
 }
 
 static void

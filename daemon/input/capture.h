@@ -42,7 +42,7 @@ struct capture {
 	char *filter;
 	struct live_conf live_conf;
 	char why_down[256]; /* at start; "" up */
-	uint64_t speed; /* as configured; 0 ask the kernel */
+	uint64_t speed;	    /* as configured; 0 ask the kernel */
 	struct input_timeouts timeouts;
 	struct seconds *seconds;
 	_Atomic bool stopping;

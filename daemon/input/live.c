@@ -151,8 +151,8 @@ set_filter(struct live *h, const struct live_conf *conf, struct err *err)
 	rc = pcap_setfilter(h->pcap, &program);
 	pcap_freecode(&program);
 	return rc == 0 ? 0
-		       : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s",
-			     conf->device, pcap_geterr(h->pcap));
+		       : err_set(err, E_SYS, "capture: %s: cannot set the filter: %s", conf->device,
+			     pcap_geterr(h->pcap));
 }
 
 static int

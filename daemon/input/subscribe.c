@@ -9,7 +9,7 @@
 
 struct subscribe {
 	struct link *link;
-	struct link_end *end;	    /* NULL once stopped */
+	struct link_end *end; /* NULL once stopped */
 	const struct conf_daemon *daemon;
 	uint64_t memory;
 	uint64_t counters[C_COUNT]; /* of the time before it was stopped */

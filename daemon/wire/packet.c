@@ -433,7 +433,8 @@ read_type(struct frame *f, uint32_t off, uint32_t type, struct wire_pkt *out)
 FORCEINLINE struct frame
 frame_of(const uint8_t *p, uint32_t caplen, uint32_t wirelen)
 {
-	return (struct frame){p, caplen, wirelen, 0, 0, 0, 0, caplen < wirelen ? WIRE_TRUNCATED : 0};
+	return (struct frame){
+	    p, caplen, wirelen, 0, 0, 0, 0, caplen < wirelen ? WIRE_TRUNCATED : 0};
 }
 
 /** A link header with its Ethernet type at @type_at and the payload at @off. */

@@ -57,7 +57,8 @@ burst(struct flow_meter *m, struct cur *c, unsigned what, int64_t *now)
 	for (; n < FLOW_BURST && cur_left(c) > 0; n++) {
 		unsigned time = cur_u8(c), missing = cur_u8(c), len = cur_u8(c);
 		/* mostly milliseconds, now and then an hour, sometimes back */
-		int64_t step = time < 240 ? (int64_t)time * 1000 : ((int64_t)time - 247) * 3600000000;
+		int64_t step =
+		    time < 240 ? (int64_t)time * 1000 : ((int64_t)time - 247) * 3600000000;
 		*now += step;
 		len = len < cur_left(c) ? len : (unsigned)cur_left(c);
 		if (len == 0)

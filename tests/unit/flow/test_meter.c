@@ -26,7 +26,7 @@ struct fix {
 	struct stats_second second[64];
 	unsigned n_seconds;
 	char interface[32], probe[32];
-	unsigned n_icmp; /* records of application icmp */
+	unsigned n_icmp;  /* records of application icmp */
 	char app[64][16]; /* of the first records; "" unknown */
 };
 
@@ -594,7 +594,8 @@ packets_name_their_interface(void **state)
 {
 	struct fix *f = *state;
 	begin(f);
-	feed_cooked(f, tcp(0, 1, 2, 40000, 50000, TCP_ack), 3); /* the responder, as is seen later */
+	feed_cooked(
+	    f, tcp(0, 1, 2, 40000, 50000, TCP_ack), 3); /* the responder, as is seen later */
 	feed_cooked(f, tcp(1, 2, 1, 50000, 40000, TCP_syn), 5);
 	feed_cooked(f, tcp(2, 2, 1, 50000, 40000, TCP_ack), 6);
 	feed_cooked(f, tcp(3, 3, 1, 9, 50000, TCP_syn | TCP_ack), 4); /* of this one only answers */

@@ -17,10 +17,10 @@ struct fake_host {
 	struct port_host port;
 	pthread_mutex_t lock;
 	uint64_t flows, packets, octets, rev_packets, batches;
-	int64_t start, end;	/* least and greatest time */
-	uint64_t digest;	/* of all records, whatever their order */
+	int64_t start, end;	   /* least and greatest time */
+	uint64_t digest;	   /* of all records, whatever their order */
 	_Atomic unsigned delay_us; /* a slow output */
-	struct batch *kept[64]; /* a stuck output: batches never come home */
+	struct batch *kept[64];	   /* a stuck output: batches never come home */
 	unsigned n_kept, keep;
 	bool waited; /* some push had may_wait */
 	unsigned n_seconds;

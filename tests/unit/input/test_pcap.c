@@ -255,7 +255,8 @@ test_filter_linktypes(void **state)
 		assert_true(write_file(&m, path));
 		host_init(&h);
 		assert_int_equal(
-		    meter(&h, path, linktypes[i] == 229 ? "filter=ip6" : "filter='udp port 1000'", sum),
+		    meter(&h, path, linktypes[i] == 229 ? "filter=ip6" : "filter='udp port 1000'",
+			sum),
 		    1);
 		bool is_raw = linktypes[i] == 12 || linktypes[i] == 14 || linktypes[i] == 101 ||
 			      linktypes[i] == 228;

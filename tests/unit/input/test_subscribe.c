@@ -246,11 +246,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(life),
-		cmocka_unit_test(set_at_run_time),
-		cmocka_unit_test(pool_exhausted),
-		cmocka_unit_test(stop_counts_what_it_drains),
-		cmocka_unit_test(refused),
+	    cmocka_unit_test(life),
+	    cmocka_unit_test(set_at_run_time),
+	    cmocka_unit_test(pool_exhausted),
+	    cmocka_unit_test(stop_counts_what_it_drains),
+	    cmocka_unit_test(refused),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
