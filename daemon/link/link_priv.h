@@ -34,6 +34,7 @@ enum {
 	RECV_BURST = 256,        /* messages taken from one socket before others have a turn */
 	PARTS_MAX = 4,
 	FRAME_MAX = FRAME_RAW_MAX + (64 << 10),
+	STRANGERS_MAX = 256,     /* connections that have not said HELLO, above max_peers */
 	INBOX_MAX = 24,          /* channels of one session at a subscriber: live changes overlap */
 	POSITIONS_MAX = 1024,    /* remembered positions of an end */
 	FAULTS_MAX = 32,         /* addresses whose failures are told apart */
@@ -199,6 +200,7 @@ struct fault {
 /** A connection accepted by a binding end, from its monitor. */
 struct conn {
 	int fd;
+	bool cut;           /* by us */
 	bool counted;       /* said HELLO: in the ZAP handler's number of peers */
 	uint64_t born_us;
 	char address[64];   /* ip:port */
@@ -213,7 +215,8 @@ enum dial_state { DIAL_WAIT, DIAL_TRYING, DIAL_OPEN, DIAL_UP };
 struct dial {
 	enum dial_state state;
 	int fd;
-	bool handshake, retried;
+	bool handshake;
+	bool began;         /* libzmq has an address to connect to */
 	uint64_t retry_us, guard_us;
 	uint64_t backoff_us;
 	char cause[160];

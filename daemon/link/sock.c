@@ -6,9 +6,11 @@
  * monitor's other end is connected before bind or connect, has no high-water mark and is read
  * first in every round: libzmq sends events blocking, and an unread one stops all peers. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +26,8 @@ const char sock_words_silent[] = "silent: the port is open but nothing answers";
 
 #define REBIND_US UINT64_C(1000000)
 #define MUTE_US   UINT64_C(12000000) /* HANDSHAKE_IVL and some time for HELLO */
+#define GUARD_US  UINT64_C(11000000) /* connect 5 s, handshake 5 s */
+#define NAME_US   UINT64_C(4000000)
 #define GREET_US  UINT64_C(20000000)
 
 void
@@ -114,11 +118,11 @@ dial(struct link_end *e, uint64_t now)
 	struct dial *d = &e->dial;
 	d->state = DIAL_TRYING;
 	d->fd = -1;
-	d->handshake = d->retried = false;
+	d->handshake = d->began = false;
 	d->to = e->addr.sa; /* unless it is a name: then the monitor tells */
 	d->to_len = e->addr.sa_len;
-	d->guard_us = now + 11000000; /* connect 5 s, handshake 5 s */
-	end_due(e, d->guard_us);
+	d->guard_us = now + GUARD_US;
+	end_due(e, e->addr.is_name ? now + NAME_US : d->guard_us);
 	if (e->addr.is_name) /* libzmq takes the first address only: both families in turn */
 		sock_set(e->sock, ZMQ_IPV6, e->addr.v6 = !e->addr.v6);
 	if (zmq_connect(e->sock, e->addr.endpoint) != 0)
@@ -223,12 +227,14 @@ sock_tick(struct link_end *e, uint64_t now)
 		return e->greet.deadline_us; /* first hear what answers there */
 	if (d->state == DIAL_WAIT && now >= d->retry_us)
 		dial(e, now);
-	else if (d->state == DIAL_TRYING && now >= d->guard_us)
-		sock_down(e, false, d->retried && e->addr.is_name ? "the name does not resolve" :
+	/* libzmq says nothing about a name without an address */
+	uint64_t end_us = e->addr.is_name && !d->began ? d->guard_us - GUARD_US + NAME_US : d->guard_us;
+	if (d->state == DIAL_TRYING && now >= end_us)
+		sock_down(e, false, "%s", end_us < d->guard_us ? "the name does not resolve" :
 		    "no answer");
 	if (d->state == DIAL_WAIT)
 		return d->retry_us;
-	return d->state == DIAL_TRYING ? d->guard_us : NEVER;
+	return d->state == DIAL_TRYING ? end_us : NEVER;
 }
 
 /* What the failure of a handshake means; strong: not only a guess. */
@@ -257,6 +263,23 @@ handshake_words(const struct link_end *e, uint32_t event, uint32_t value, bool *
 	return e->is_bind ?
 	    "closed during the handshake: perhaps encrypted on one side only, or not a flowbus peer" :
 	    "closed during the handshake";
+}
+
+static unsigned
+port_of(const struct sockaddr_storage *sa)
+{
+	if (sa->ss_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port);
+	if (sa->ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)(const void *)sa)->sin6_port);
+	return 0;
+}
+
+static unsigned
+endpoint_port(const char *endpoint)
+{
+	const char *colon = strrchr(endpoint, ':');
+	return colon != NULL ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
 }
 
 /* ---- the connecting side */
@@ -313,14 +336,18 @@ dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 		if (d->state != DIAL_TRYING)
 			break;
 		d->fd = (int)value;
+		d->began = true;
 		len = sizeof(sa);
-		if (getpeername(d->fd, (struct sockaddr *)&sa, &len) == 0) {
+		/* a name's address; the descriptor may be another connection's by now */
+		if (e->addr.is_name && getpeername(d->fd, (struct sockaddr *)&sa, &len) == 0 &&
+		    port_of(&sa) == endpoint_port(e->addr.endpoint)) {
 			d->to = sa;
 			d->to_len = len;
 		}
 		break;
-	case ZMQ_EVENT_CONNECT_RETRIED:
-		d->retried = true;
+	case ZMQ_EVENT_CONNECT_DELAYED:
+		d->began = true;
+		end_due(e, d->guard_us);
 		break;
 	case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
 		if (d->state != DIAL_TRYING)
@@ -364,9 +391,30 @@ conn_find(struct link_end *e, int fd)
 	return NULL;
 }
 
+/* Strangers must not use up the descriptors: the one that waits longest gives way. */
+static void
+cut_stranger(struct link_end *e)
+{
+	struct conn *c = NULL;
+	char address[64], ip[48];
+	if (e->n_conns < e->max_peers + STRANGERS_MAX)
+		return;
+	for (unsigned i = 0; i < e->n_conns; i++)
+		if (!e->conns[i].counted && !e->conns[i].cut &&
+		    (c == NULL || e->conns[i].born_us < c->born_us))
+			c = &e->conns[i];
+	if (c == NULL)
+		return;
+	c->cut = true;
+	address_peer(c->fd, address, sizeof(address), ip, sizeof(ip));
+	if (address[0] != '\0' && strcmp(address, c->address) == 0)
+		shutdown(c->fd, SHUT_RDWR);
+}
+
 static void
 conn_add(struct link_end *e, int fd)
 {
+	cut_stranger(e);
 	if (e->n_conns == e->cap_conns) {
 		unsigned cap = e->cap_conns == 0 ? 16 : e->cap_conns * 2;
 		struct conn *c = realloc(e->conns, cap * sizeof(*c));
@@ -378,7 +426,12 @@ conn_add(struct link_end *e, int fd)
 	struct conn *c = &e->conns[e->n_conns++];
 	*c = (struct conn){.fd = fd, .born_us = e->link->now_us};
 	end_due(e, c->born_us + MUTE_US);
-	address_peer(fd, c->address, sizeof(c->address), c->ip, sizeof(c->ip));
+	/* the descriptor may be another connection's by now */
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	if (e->addr.ipc || (getsockname(fd, (struct sockaddr *)&sa, &len) == 0 &&
+	    port_of(&sa) == endpoint_port(e->bound)))
+		address_peer(fd, c->address, sizeof(c->address), c->ip, sizeof(c->ip));
 }
 
 /* A connection ended: its session, its place among the peers, and what went wrong. */

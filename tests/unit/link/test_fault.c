@@ -291,6 +291,16 @@ names(void **state)
 }
 
 static void
+a_name_without_address(void **state)
+{
+	struct end a;
+	(void)state;
+	end_open(col, &a, "subscribe tcp://no.such.name.invalid:5556 encryption=none " FAST);
+	assert_true(wait_why(&a, "does not resolve", 9000));
+	end_close(&a, false);
+}
+
+static void
 same_role(void **state)
 {
 	struct end a, b;
@@ -420,6 +430,7 @@ main(void)
 	    cmocka_unit_test(silent_port),
 	    cmocka_unit_test(refused_then_there),
 	    cmocka_unit_test(names),
+	    cmocka_unit_test(a_name_without_address),
 	    cmocka_unit_test(same_role),
 	    cmocka_unit_test(too_many_peers),
 	};
