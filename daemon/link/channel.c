@@ -68,6 +68,12 @@ struct channel *
 channel_new(struct link_end *e, struct filter **filter, struct field_set want,
     enum frame_codec codec, bool is_auto)
 {
+	/* those that were given up since the last look do not count */
+	for (struct channel *c = e->channels, *next; c != NULL; c = next) {
+		next = c->next;
+		if (c->cursors == NULL)
+			channel_free(c);
+	}
 	struct channel *ch = e->n_channels < e->max_channels ? calloc(1, sizeof(*ch)) : NULL;
 	if (ch == NULL)
 		return NULL;

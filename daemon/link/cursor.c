@@ -336,14 +336,15 @@ cursor_idle(const struct cursor *c)
 }
 
 uint64_t
-cursor_oldest_us(const struct cursor *c)
+cursor_lag_us(const struct cursor *c, uint64_t now)
 {
-	if (c->fl_n > 0)
-		return flight_at(c, 0)->sealed_us;
+	uint64_t sent = c->fl_n > 0 ? flight_at(c, 0)->sealed_us : now;
+	if (now > sent + ACK_US + ACK_US / 2)
+		return now - sent;
 	const struct frame *f = channel_frame(c->ch, c->at);
-	if (f != NULL && (c->last == 0 || f->seq <= c->last))
-		return f->sealed_us;
-	return c->last == 0 ? c->ch->gather_us : 0;
+	if (f == NULL || (c->last != 0 && f->seq > c->last) || f->sealed_us > now)
+		return 0;
+	return now - f->sealed_us;
 }
 
 uint64_t

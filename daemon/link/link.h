@@ -88,7 +88,9 @@ struct link_peer {
 	int64_t peer_started_us; /* epoch, its clock */
 	int64_t clock_offset_us; /* its clock minus ours */
 	uint64_t rtt_us;
-	uint64_t lag_us;         /* age of the oldest thing not yet delivered / queue age it reports */
+	/* how late the oldest undelivered frame is, at a subscriber what the peer says; 0 while it
+	 * is only being gathered (max_delay) or waits less than 1.5 s for its acknowledgement */
+	uint64_t lag_us;
 	uint64_t flows, frames, bytes; /* received from it, or acknowledged by it */
 	uint64_t lost_flows;     /* announced in GAPs */
 	bool has_second;

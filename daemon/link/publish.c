@@ -91,6 +91,29 @@ discard(struct cursor *c, enum counter why)
 	counter_add(&ch->end->counters, why, cursor_queued(c) + c->fl_flows);
 	cursor_free(c);
 	channel_trim(ch);
+	end_due(ch->end, 0); /* a channel without cursors goes */
+}
+
+/* As many positions are kept as there may be peers: whoever comes again and again under new names
+ * pushes out the oldest, not the memory. */
+static void
+bound_parked(struct link_end *e)
+{
+	for (;;) {
+		uint64_t n = 0;
+		struct cursor *oldest = NULL;
+		for (struct channel *ch = e->channels; ch != NULL; ch = ch->next)
+			for (struct cursor *c = ch->cursors; c != NULL; c = c->next) {
+				if (c->sess != NULL)
+					continue;
+				n++;
+				if (oldest == NULL || c->parked_us < oldest->parked_us)
+					oldest = c;
+			}
+		if (n <= e->max_peers)
+			return;
+		discard(oldest, C_flow_lost_expired);
+	}
 }
 
 /* The parked position of this subscription in @ch; those in other channels are given up. */
@@ -218,6 +241,7 @@ publish_gone(struct session *s, uint64_t now)
 		else
 			cursor_park(c, now);
 	}
+	bound_parked(s->end);
 	end_due(s->end, 0);
 }
 
@@ -330,11 +354,9 @@ publish_busy(const struct link_end *e)
 uint64_t
 publish_age(const struct session *s, uint64_t now)
 {
-	uint64_t oldest = NEVER;
-	for (const struct cursor *c = s->cursors; c != NULL; c = c->sess_next) {
-		uint64_t t = cursor_oldest_us(c);
-		if (t != 0)
-			oldest = min_u64(oldest, t);
-	}
-	return oldest < now ? now - oldest : 0;
+	uint64_t age = 0, lag;
+	for (const struct cursor *c = s->cursors; c != NULL; c = c->sess_next)
+		if ((lag = cursor_lag_us(c, now)) > age)
+			age = lag;
+	return age;
 }

@@ -190,8 +190,7 @@ cursor_row(struct rows *r, const struct cursor *c, uint64_t now)
 	s->lost = c->lost_flows;
 	s->bytes_raw = ch->raw_bytes - c->base_raw;
 	s->bytes_sent = c->sent_bytes;
-	uint64_t oldest = cursor_oldest_us(c);
-	s->lag_us = oldest != 0 && oldest < now ? now - oldest : 0;
+	s->lag_us = cursor_lag_us(c, now);
 	s->filter_ns = ch->filter_ns - c->base_ns;
 	s->is_shared = ch->cursors != c || c->next != NULL;
 	s->is_parked = c->sess == NULL;
