@@ -455,9 +455,9 @@ seq_put(struct frame_work *w, uint64_t *v, uint32_t n, unsigned depth, const str
 	uint32_t misses = 0;
 	enum encoding e = ENC_CONSTANT;
 	unsigned bits = n >= 2048 ? 11 : n >= 512 ? 10 : 8;
-	if (n == 0)
-		l.min = l.width = 0;
-	else {
+	if (n == 0) {
+		memset(&l, 0, sizeof(l));
+	} else {
 		look_at(w, v, n, &l);
 		e = best_simple(&l, n, &best);
 	}

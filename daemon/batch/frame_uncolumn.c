@@ -111,6 +111,7 @@ get_addrs(struct frame_work *w, struct cur *c, uint8_t enc, const struct rows *r
 		if (e >= k)
 			return -E_FORMAT;
 		uint8_t *p = to[pick != NULL ? pick[i] : i].b;
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): made with the work */
 		store_be(p, w->val[e]);
 		store_be(p + 8, w->low[e]);
 	}
@@ -168,6 +169,7 @@ get_text_column(struct frame_work *w, struct cur *c, uint8_t enc, const struct r
 		uint64_t e = index != NULL ? index[i] : i;
 		if (e >= k)
 			return -E_FORMAT;
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): made with the work */
 		to[pick != NULL ? pick[i] : i] = cell[e];
 	}
 	return 1;

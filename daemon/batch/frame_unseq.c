@@ -187,6 +187,7 @@ get_ref(struct frame_work *w, struct cur *c, uint64_t *to, uint32_t n, unsigned 
 	if (c->err != 0)
 		return true;
 	apply_mode(c, mode, to, n);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): frame_ref_ok: rows is there */
 	frame_load_ref(rows->b, f, w->aux);
 	for (uint32_t i = 0; i < n; i++)
 		to[i] += w->aux[i];

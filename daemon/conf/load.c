@@ -313,8 +313,10 @@ add_endpoint(struct loader *l, config_setting_t *group, const char *const keys[3
 {
 	struct conf_endpoint *e, **old = find(l->c, keys[0]);
 	int r = new_endpoint(l, line_of(group), keys, &e);
-	if (r == 0)
-		r = put_options(l, e, group);
+	if (r != 0)
+		return r;
+	assert_always(e != NULL);
+	r = put_options(l, e, group);
 	if (r == 0 && old == NULL) {
 		struct conf_endpoint **more = realloc(
 		    l->c->endpoints, (l->c->n_endpoints + 1) * sizeof(struct conf_endpoint *));
@@ -330,6 +332,7 @@ add_endpoint(struct loader *l, config_setting_t *group, const char *const keys[3
 		conf_endpoint_free(&e);
 		return r;
 	}
+	assert_always(old != NULL);
 	if (*old != NULL)
 		e->in_files = e->in_files || (*old)->in_files;
 	conf_endpoint_free(old);
@@ -570,6 +573,7 @@ load_dir(struct loader *l, const char *main_file)
 		free(names[i]);
 	}
 	free(names);
+	l->file = NULL; /* it was path */
 	return r;
 }
 
@@ -604,7 +608,9 @@ load_all(
 		conf_text(&l->c->daemon.bag, "state_dir")) >= (int)sizeof(path))
 		return err_set(l->err, E_LIMIT, "state_dir: path too long");
 	l->is_saved = true;
-	return load_file(l, path, true);
+	r = load_file(l, path, true);
+	l->file = NULL; /* it was path */
+	return r;
 }
 
 int

@@ -265,7 +265,7 @@ list_drop(struct engine *e, struct endpoint *ep)
 	for (unsigned i = 0; i < e->n_ep; i++) {
 		if (e->ep[i] != ep)
 			continue;
-		memmove(&e->ep[i], &e->ep[i + 1], (e->n_ep - i - 1) * sizeof(e->ep[0]));
+		memmove(&e->ep[i], &e->ep[i + 1], (e->n_ep - i - 1) * sizeof(struct endpoint *));
 		e->n_ep--;
 		break;
 	}

@@ -219,7 +219,7 @@ static int
 add_attached(struct engine *e, struct conf *c, struct err *err)
 {
 	struct conf_endpoint **list = realloc(c->endpoints,
-	    (c->n_endpoints + e->args.n_attach + 1) * sizeof(*list));
+	    (c->n_endpoints + e->args.n_attach + 1) * sizeof(struct conf_endpoint *));
 	if (list == NULL)
 		return err_set(err, E_NOMEM, "out of memory");
 	c->endpoints = list;

@@ -23,7 +23,8 @@ facts_node_id(const char *state_dir)
 	if (fd >= 0) {
 		ssize_t n = read(fd, text, sizeof(text) - 1);
 		close(fd);
-		if (n > 0 && sscanf(text, "%16" SCNx64, &id) == 1 && id != 0)
+		id = n > 0 ? strtoull(text, NULL, 16) : 0; /* 0 also when it is no number */
+		if (id != 0)
 			return id;
 	}
 	do

@@ -198,11 +198,13 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 		(*changed_out)++;
 	}
 	/* outputs before inputs, so that the first record finds them */
-	for (unsigned i = 0; i < 2 * c->n_endpoints; i++) {
-		const struct conf_endpoint *want = c->endpoints[i % c->n_endpoints];
+	for (unsigned k = 0; k < 2 * c->n_endpoints; k++) {
+		unsigned i = k < c->n_endpoints ? k : k - c->n_endpoints;
+		const struct conf_endpoint *want = c->endpoints[i];
+		assert_always(want != NULL);
 		bool is_input = endpoint_type(want->type)->direction == PORT_INPUT;
 		struct err one;
-		if (is_input != (i >= c->n_endpoints))
+		if (is_input != (k >= c->n_endpoints))
 			continue;
 		if (reload_one(e, want, changed_out, &one) != 0) {
 			if (strncmp(one.text, want->name, strlen(want->name)) != 0)

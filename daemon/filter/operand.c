@@ -271,7 +271,7 @@ unescape(struct strv s, char *out, size_t *n)
 		if (c == 'x') {
 			if (i + 2 >= s.n || hex_digit(s.p[i + 1]) < 0 || hex_digit(s.p[i + 2]) < 0)
 				return false;
-			c = (char)(hex_digit(s.p[i + 1]) << 4 | hex_digit(s.p[i + 2]));
+			c = (char)((unsigned)hex_digit(s.p[i + 1]) << 4 | (unsigned)hex_digit(s.p[i + 2]));
 			i += 2;
 		} else if (c == 'n' || c == 't' || c == 'r') {
 			c = c == 'n' ? '\n' : c == 't' ? '\t' : '\r';

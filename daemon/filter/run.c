@@ -108,6 +108,7 @@ run_search(const struct test *t, const struct batch *b, uint64_t *out, unsigned 
 				bool has = p.b != NULL && (p.b_present == NULL ||
 							      (p.b_present[w] >> bit & 1) != 0);
 				uint64_t y = has ? p.b[row] : 0;
+				/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without a no bit of out is set */
 				x = p.minus ? p.a[row] - y : p.a[row] + y;
 			} else {
 				x = row_value(data, width, row);

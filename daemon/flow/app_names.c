@@ -21,7 +21,7 @@ static void
 lower(char out[APP_NAME_LEN], const char *s)
 {
 	size_t i = 0;
-	for (; s[i] != '\0' && i < APP_NAME_LEN - 1; i++)
+	for (; i < APP_NAME_LEN - 1 && s[i] != '\0'; i++)
 		out[i] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] | 0x20) : s[i];
 	out[i] = '\0';
 }

@@ -47,6 +47,7 @@ app_ndpi_init(struct app_engine *e, const struct app_conf *conf, struct err *err
 		    "was built with: rebuild, or set app=native", ndpi_revision());
 	n->n_flows = conf->ndpi_flows;
 	n->budget = conf->ndpi_packets;
+	/* NOLINTNEXTLINE(clang-analyzer-unix.MallocSizeof): octets in nDPI's unit */
 	n->flows = calloc(n->n_flows > 0 ? n->n_flows : 1, sizeof(struct ndpi_flow_struct));
 	n->free = calloc(n->n_flows > 0 ? n->n_flows : 1, sizeof(n->free[0]));
 	if (n->flows == NULL || n->free == NULL || make_module(n) != 0)

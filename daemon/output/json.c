@@ -292,7 +292,8 @@ prune(struct json *j)
 		    is_rotated(e->d_name + len + 1) && (names[n] = strdup(e->d_name)) != NULL)
 			n++;
 	}
-	qsort(names, n, sizeof(names[0]), by_name);
+	if (n > 0)
+		qsort(names, n, sizeof(names[0]), by_name);
 	for (unsigned i = 0; i < n; i++) {
 		if (i + j->now->keep < n && unlinkat(dirfd(d), names[i], 0) != 0)
 			log_warn("json: %s: cannot delete %s: %s", j->host.name, names[i],

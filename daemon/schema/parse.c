@@ -271,7 +271,7 @@ time_parse(struct strv s, int64_t *out)
 			rc = two(s, i + 4, ':', 59, &om);
 		if (rc != 0)
 			return rc;
-		int64_t off = (int64_t)(oh * 3600 + om * 60);
+		int64_t off = (int64_t)oh * 3600 + (int64_t)om * 60;
 		sec += s.p[i] == '+' ? -off : off;
 		i += 6;
 	}
