@@ -54,6 +54,7 @@ static const char *
 value_of(char **argv, int argc, int *i, const char *name, const char *letter)
 {
 	size_t n = strlen(name);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): *i < argc */
 	if (strncmp(argv[*i], name, n) == 0 && argv[*i][n] == '=')
 		return argv[*i] + n + 1;
 	if (strcmp(argv[*i], name) == 0 || strcmp(argv[*i], letter) == 0)
@@ -83,6 +84,7 @@ parse_args(int argc, char **argv, struct ask *a)
 			if (!parse_timeout(v, &a->timeout_ms))
 				return fail(
 				    EXIT_USAGE, "--timeout needs seconds, like 2, 0.5 or 500ms");
+			/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): i < argc */
 		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
 			usage(stdout);
 			return EXIT_OK;

@@ -69,6 +69,7 @@ static int
 read_magic(struct reader *r, struct err *err)
 {
 	uint32_t magic;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): the caller made room */
 	memcpy(&magic, r->buf + r->at, 4);
 	r->header = 16;
 	switch (magic) {
@@ -184,6 +185,7 @@ static int
 make_room(struct reader *r, struct err *err)
 {
 	if (r->at > 0) {
+		/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): at > 0 */
 		memmove(r->buf, r->buf + r->at, reader_have(r));
 		r->offset += r->at;
 		r->end -= r->at;

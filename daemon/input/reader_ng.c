@@ -265,6 +265,7 @@ reader_ng_step(struct reader *r, struct flow_frame *frames, unsigned max, struct
 				*err = fault;
 			return rc;
 		}
+		/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): rc > 0 */
 		bool is_known = wire_linktype_known(iface->linktype);
 		if (frames == NULL)
 			return is_known ? 1 : reader_linktype_fault(r, err, iface->linktype);

@@ -52,6 +52,7 @@ static inline uint16_t
 reader_u16(const struct reader *r, const uint8_t *p)
 {
 	uint16_t v;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): p is in what was read */
 	memcpy(&v, p, 2);
 	return r->is_swapped ? __builtin_bswap16(v) : v;
 }

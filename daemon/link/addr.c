@@ -18,6 +18,7 @@ address_of(const struct sockaddr *sa, socklen_t len, char *out, size_t size, cha
 	char host[INET6_ADDRSTRLEN] = "";
 	unsigned port = 0;
 	out[0] = ip[0] = '\0';
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): len says it was filled */
 	if (len >= sizeof(struct sockaddr_in) && sa->sa_family == AF_INET) {
 		const struct sockaddr_in *in = (const void *)sa;
 		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));

@@ -87,6 +87,7 @@ session_drop(struct session *s, const char *why)
 		if (t->challenger == s)
 			t->challenger = NULL;
 	struct session **at = &e->sessions;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): s is in the list */
 	while (*at != s)
 		at = &(*at)->next;
 	*at = s->next;
