@@ -185,6 +185,16 @@ static const struct want table[] = {
 	MACS "0800"
 	     "4500001e0001200540110000c0000201c0000202" UDP,
 	1, WIRE_IP, 4, 17, 0, 0, 30, E | WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 14, 0, 0, 0, 0},
+    {"tiny first fragment", /* ports, and no flags that the next one could overwrite */
+	MACS "0800"
+	     "4500001c0001200040060000c0000201c0000202"
+	     "0050c00111223344",
+	1, WIRE_IP, 4, 6, 80, 49153, 28, E | P | WIRE_FRAGMENT, 14, 0, 0, 0, 0},
+    {"overlapping tiny fragment",
+	MACS "0800"
+	     "4500001c0001000140060000c0000201c0000202"
+	     "5566778851180000",
+	1, WIRE_IP, 4, 6, 0, 0, 28, E | WIRE_FRAGMENT | WIRE_LATER_FRAGMENT, 14, 0, 0, 0, 0},
     {"last fragment",
 	MACS "0800"
 	     "4500001e0001000540110000c0000201c0000202" UDP,
