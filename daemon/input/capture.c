@@ -104,7 +104,9 @@ open_parts(struct capture *c, const struct conf_endpoint *conf, struct err *err)
 	m.push = capture_push;
 	m.second = capture_second;
 	for (unsigned i = 0; i < c->n_workers && rc == 0; i++)
-		rc = open_worker(c, &c->worker[i], &m, err);
+		if ((rc = open_worker(c, &c->worker[i], &m, err)) == 0 && i == 0)
+			rc = input_memory_check(
+			    c->worker[0].meter, c->n_workers, input_machine_memory(), err);
 	return rc;
 }
 

@@ -56,6 +56,27 @@ input_meter_conf(const struct conf_endpoint *conf, const struct port_host *host,
 	out->source = host->number;
 }
 
+uint64_t
+input_machine_memory(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
+}
+
+int
+input_memory_check(const struct flow_meter *m, unsigned workers, uint64_t machine, struct err *err)
+{
+	uint64_t total;
+	uint32_t per_flow;
+	flow_meter_memory(m, &total, &per_flow);
+	if (total <= machine / workers)
+		return 0;
+	return err_set(err, E_NOMEM,
+	    "%u worker%s would reserve %" PRIu64 " MiB each, this machine has %" PRIu64
+	    " MiB (lower max_flows, ndpi_flows or workers)",
+	    workers, workers == 1 ? "" : "s", total >> 20, machine >> 20);
+}
+
 void
 input_counters_add(const struct counters *c, uint64_t sum[C_COUNT])
 {

@@ -26,6 +26,15 @@ enum { INPUT_NAME = 64 };
 void input_meter_conf(const struct conf_endpoint *conf, const struct port_host *host, char *probe,
     struct flow_meter_conf *out);
 
+/** Octets of memory this machine has; UINT64_MAX when it does not say. */
+uint64_t input_machine_memory(void);
+/**
+ * Refuse @workers meters that reserve more than @machine octets together, before they are used: the
+ * kernel would grant them and kill the daemon later. 0, or -E_NOMEM with @err.
+ */
+int input_memory_check(
+    const struct flow_meter *m, unsigned workers, uint64_t machine, struct err *err);
+
 /** Add a set of counters to a sum. */
 void input_counters_add(const struct counters *c, uint64_t sum[C_COUNT]);
 /** A number as a detail row. */

@@ -268,7 +268,9 @@ open_parts(struct pcap_input *in, const struct conf_endpoint *conf, struct err *
 	m.wait = pcap_wait;
 	m.arg = in;
 	in->meter = flow_meter_new(&m, err);
-	return in->meter != NULL ? 0 : err->code != 0 ? -err->code : -E_NOMEM;
+	if (in->meter == NULL)
+		return err->code != 0 ? -err->code : -E_NOMEM;
+	return input_memory_check(in->meter, 1, input_machine_memory(), err);
 }
 
 static int
