@@ -62,6 +62,7 @@ endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
 {
 	pthread_mutex_lock(&ep->lock); /* not on the packet path: states change a few times an hour */
 	bool changed = ep->state != state || strcmp(ep->why, why) != 0;
+	bool was_ill = ep->state == PORT_DEGRADED || ep->state == PORT_DOWN;
 	if (ep->state != state)
 		ep->since_us = clock_real_us();
 	ep->state = state;
@@ -72,6 +73,8 @@ endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
 	    !atomic_load(&ep->ended))
 		log_line(&ep->site, LOG_WARN, "engine: %s: %s: %s", ep->name, port_state_name(state),
 		    why);
+	if (was_ill && state == PORT_UP && !needs_link(ep->type))
+		log_line(&ep->site_up, LOG_NOTICE, "engine: %s: up again", ep->name);
 	if (changed)
 		engine_event(ep->engine, "state %s %s%s%s", ep->name, port_state_name(state),
 		    why[0] != '\0' ? ": " : "", why);

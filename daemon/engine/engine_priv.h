@@ -35,6 +35,7 @@ struct endpoint {
 	int64_t since_us;
 	char why[256];
 	struct log_site site;    /* of state changes: one endpoint does not silence another */
+	struct log_site site_up; /* a fault's line does not silence the one that says it is over */
 };
 
 struct bus_out {
