@@ -119,7 +119,8 @@ def exchange(n_flows, n_each):
 def check_exchange(p, n_flows, n_each):
     flows = [f for f in p.flows() if f["proto"] == 17 and 5300 in (f["src_port"], f["dst_port"])]
     keys = {(min(f["src_port"], f["dst_port"]), max(f["src_port"], f["dst_port"])) for f in flows}
-    assert len(keys) == n_flows, f"{len(keys)} flows, expected {n_flows}"
+    assert p.counters()["pkt_dropped_kernel"] == 0, p.counters()
+    assert len(keys) == n_flows, f"{len(keys)} flows, expected {n_flows}: {p.counters()}"
     assert len(flows) == n_flows, f"{len(flows)} records: a flow was split"
     for f in flows:
         assert f["packets"] == n_each and f["rev_packets"] == n_each, f
@@ -132,7 +133,7 @@ def check_exchange(p, n_flows, n_each):
 
 
 def test_workers(tool, n):
-    p = Probe(tool, f"capture va0 workers={n} app=off ring=1M idle=60s filter='udp or arp'")
+    p = Probe(tool, f"capture va0 workers={n} app=off ring=8M idle=60s filter='udp or arp'")
     p.wait("state up")
     exchange(40, 10)
     time.sleep(1.5)
