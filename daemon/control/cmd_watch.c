@@ -177,7 +177,7 @@ control_cmd_watch_flows(struct call *c)
 int
 control_cmd_watch_stats(struct call *c)
 {
-	struct stream *s;
+	struct stream *s = NULL;
 	int r = stream_new(c, &s);
 	if (r != 0)
 		return r;
@@ -189,7 +189,7 @@ control_cmd_watch_stats(struct call *c)
 int
 control_cmd_watch_events(struct call *c)
 {
-	struct stream *s;
+	struct stream *s = NULL;
 	int r = stream_new(c, &s);
 	if (r != 0)
 		return r;

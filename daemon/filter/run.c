@@ -95,7 +95,7 @@ search(const struct k_range *r, uint32_t n, uint64_t x)
 static void
 run_search(const struct test *t, const struct batch *b, uint64_t *out, unsigned nw)
 {
-	struct pair p;
+	struct pair p = {0};
 	bool derived = field_pair(b, t->f, &p);
 	unsigned width = (unsigned)field_width(t->f);
 	const void *data = derived ? NULL : b->col[t->f].data;
@@ -108,7 +108,8 @@ run_search(const struct test *t, const struct batch *b, uint64_t *out, unsigned 
 				bool has = p.b != NULL && (p.b_present == NULL ||
 							      (p.b_present[w] >> bit & 1) != 0);
 				uint64_t y = has ? p.b[row] : 0;
-				/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without a no bit of out is set */
+				/* without a, no bit of out is set */
+				/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 				x = p.minus ? p.a[row] - y : p.a[row] + y;
 			} else {
 				x = row_value(data, width, row);

@@ -460,8 +460,10 @@ void cursor_end(struct cursor *c);
 bool cursor_pump(struct cursor *c);
 /** Everything sealed is acknowledged or announced? */
 bool cursor_idle(const struct cursor *c);
-/** How late the oldest undelivered frame is. 0 while there is only what the link takes its time for:
- * gathering (max_delay), and acknowledgement up to its second. */
+/**
+ * How late the oldest undelivered frame is. 0 while there is only what the link takes its time
+ * for: gathering (max_delay), and acknowledgement up to its second.
+ */
 uint64_t cursor_lag_us(const struct cursor *c, uint64_t now);
 uint64_t cursor_queued(const struct cursor *c);
 

@@ -33,7 +33,7 @@ row_add(struct rows *r)
 static void
 copy(char *out, size_t size, const char *from)
 {
-	snprintf(out, size, "%s", from);
+	snprintf(out, size, "%.*s", (int)size - 1, from);
 }
 
 /* The newest second of all interfaces of a peer, added up. */
