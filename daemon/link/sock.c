@@ -268,6 +268,7 @@ handshake_words(const struct link_end *e, uint32_t event, uint32_t value, bool *
 static unsigned
 port_of(const struct sockaddr_storage *sa)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): the kernel filled it */
 	if (sa->ss_family == AF_INET)
 		return ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port);
 	if (sa->ss_family == AF_INET6)
