@@ -117,7 +117,7 @@ struct engine {
 	struct wake wake;
 	struct loop_io *wake_io, *signal_io;
 	struct loop_timer *facts_timer, *once_timer;
-	_Atomic uint64_t messages_lost;
+	_Atomic uint64_t messages_lost; /* since it was told last */
 	struct second_slot seconds[MAX_SECONDS];
 	struct engine_tap *taps;
 	struct engine_listener *listeners;

@@ -108,6 +108,10 @@ on_wake(void *arg, int fd, unsigned events)
 		deliver(e, m);
 		free(m);
 	}
+	uint64_t lost = atomic_exchange(&e->messages_lost, 0);
+	if (lost > 0)
+		log_warn("engine: %lu seconds and events were not shown, the main thread was busy",
+		    (unsigned long)lost);
 }
 
 int
