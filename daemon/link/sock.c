@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/sock.c - the socket of an end, its monitor, and connecting again for ever.
  *
- * libzmq 4.3.4 stops trying after several kinds of failure, so RECONNECT_IVL is -1 and every try is
- * ours: the monitor tells what became of one, we disconnect, wait by cause, and connect again. The
- * monitor's other end is connected before bind or connect, has no high-water mark and is read
- * first in every round: libzmq sends events blocking, and an unread one stops all peers. */
+ * libzmq 4.3.4 stops trying after several kinds of failure, so every try is ours: the monitor tells
+ * what became of one, we disconnect, wait by cause, and connect again; libzmq's own next try is days
+ * away. The monitor's other end is connected before bind or connect, has no high-water mark and is
+ * read first in every round: libzmq sends events blocking, and an unread one stops all peers.
+ *
+ * A pipe of ours ends only by our own zmq_disconnect, between two messages. With IMMEDIATE, or with
+ * RECONNECT_IVL -1, libzmq ends it when the connection is lost, at any zmq_msg_recv, also between
+ * two parts of a message, and then its fq.cpp aborts the process (`!_more`): unit.link_raw. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -29,6 +33,7 @@ const char sock_words_silent[] = "silent: the port is open but nothing answers";
 #define GUARD_US  UINT64_C(11000000) /* connect 5 s, handshake 5 s */
 #define NAME_US   UINT64_C(4000000)
 #define GREET_US  UINT64_C(20000000)
+#define NEVER_MS  (1 << 29) /* six days; libzmq adds up to as much again in an int */
 
 void
 sock_set(void *sock, int option, int value)
@@ -60,8 +65,7 @@ set_common(struct link_end *e)
 		set_text(e->sock, ZMQ_ZAP_DOMAIN, e->name);
 		sock_set(e->sock, SOCK_ZAP_ENFORCE_DOMAIN, 1);
 	} else {
-		sock_set(e->sock, ZMQ_IMMEDIATE, 1);
-		sock_set(e->sock, ZMQ_RECONNECT_IVL, -1);
+		sock_set(e->sock, ZMQ_RECONNECT_IVL, NEVER_MS);
 		if (!e->addr.ipc)
 			sock_set(e->sock, ZMQ_CONNECT_TIMEOUT, 5000);
 	}
@@ -373,6 +377,8 @@ dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 			break;
 		if (d->state == DIAL_TRYING && !d->handshake)
 			dial_failed(e, ZMQ_EVENT_DISCONNECTED, 0, now);
+		else if (e->sessions != NULL)
+			e->sessions->dead = true; /* what it said last is still to be read */
 		else
 			sock_down(e, false, "connection lost");
 		break;
