@@ -54,6 +54,7 @@ static const struct column columns[] = {
     {"show_subscriptions", "passed", "PASSED", FMT_INT, 0},
     {"show_subscriptions", "acked", "ACKED", FMT_INT, 0},
     {"show_subscriptions", "queued", "QUEUED", FMT_INT, 0},
+    {"show_subscriptions", "spooled", "SPOOLED", FMT_INT, 0},
     {"show_subscriptions", "lost", "LOST", FMT_INT, 0},
     {"show_subscriptions", "bytes_sent", "SENT", FMT_BYTES, 0},
     {"show_subscriptions", "bytes_raw", "RAW", FMT_BYTES, 0},

@@ -107,6 +107,17 @@ batch_pool_get(struct batch_pool *p)
 	return b;
 }
 
+struct batch *
+batch_mark_new(struct batch_mark *m)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+	if (b == NULL)
+		return NULL;
+	b->mark = m;
+	atomic_init(&b->refs, 1);
+	return b;
+}
+
 void
 batch_ref(struct batch *b)
 {
@@ -123,6 +134,11 @@ batch_unref(struct batch **bp)
 	if (b == NULL || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	struct batch_pool *p = b->pool;
+	if (b->mark != NULL) {
+		b->mark->done(b->mark);
+		free(b);
+		return;
+	}
 	freelist_push(&p->home, &b->link);
 	pool_drop(p);
 }

@@ -31,6 +31,24 @@ struct column {
 };
 
 struct batch_pool;
+struct batch;
+
+/** A file that an output appends to. */
+struct batch_file {
+	const char *name, *path; /* of the endpoint; of the file */
+	uint64_t device, inode, size;
+};
+
+/**
+ * A batch without rows that goes the way of all batches, so that an output knows what came before
+ * it. `done` is called in the thread of the last release.
+ */
+struct batch_mark {
+	void (*done)(struct batch_mark *m);
+	/** An output tells what its file holds now: everything before the mark. Any thread. */
+	void (*file)(struct batch_mark *m, const struct batch_file *f);
+	_Atomic bool failed; /* an output did not get it, or could not do what it asks */
+};
 
 struct batch {
 	struct freelink link; /* first: on the maker's free list */
@@ -39,6 +57,7 @@ struct batch {
 	int64_t min_start, max_end; /* least `start`, greatest `end`; set by batch_seal */
 	uint64_t sealed_us;   /* monotonic; set by batch_seal from its parameter */
 	struct batch_pool *pool;
+	struct batch_mark *mark; /* NULL for flows */
 	_Atomic uint32_t refs;
 	struct field_set used; /* the columns with used = true */
 	char *text;
@@ -53,6 +72,8 @@ struct batch {
 struct batch_pool *batch_pool_new(uint32_t max_batches);
 /** The owner is done with it: freed now, or when the last batch comes home (any thread). */
 void batch_pool_free(struct batch_pool **p);
+/** A mark on its way, with one reference; NULL without memory. @m lives until its `done`. */
+struct batch *batch_mark_new(struct batch_mark *m);
 /** An empty batch with one reference, or NULL when all are out. Owner's thread only. */
 struct batch *batch_pool_get(struct batch_pool *p);
 /** Batches made and not at home. */

@@ -137,7 +137,9 @@ subscription_row(void *arg, const struct link_subscription *s)
 	put_int(j, "filtered", s->filtered);
 	put_int(j, "passed", s->passed);
 	put_int(j, "acked", s->acked);
+	put_int(j, "in_flight", s->in_flight);
 	put_int(j, "queued", s->queued);
+	put_int(j, "spooled", s->spooled);
 	put_int(j, "lost", s->lost);
 	put_int(j, "seq_next", s->seq_next);
 	put_int(j, "seq_acked", s->seq_acked);

@@ -83,7 +83,7 @@ offer(struct bus *b, struct batch *batch, struct offer *x)
 	for (unsigned i = 0; list != NULL && i < list->n; i++) {
 		const struct bus_out *o = &list->out[i];
 		/* a tap is for looking at: it never holds up an input, and counts its own losses */
-		if (o->ep == NULL ? x->is_again : is_done(x, o->number))
+		if (o->ep == NULL ? x->is_again || batch->mark != NULL : is_done(x, o->number))
 			continue;
 		batch_ref(batch);
 		bool taken = o->type->take(o->self, batch);
@@ -97,7 +97,9 @@ offer(struct bus *b, struct batch *batch, struct offer *x)
 			refused++;
 			continue;
 		}
-		if (!taken)
+		if (!taken && batch->mark != NULL)
+			atomic_store(&batch->mark->failed, true); /* its file is not where the mark is */
+		else if (!taken)
 			lost(o, batch->n);
 		if (x->n_done < MAX_ENDPOINTS)
 			x->done[x->n_done++] = o->number;

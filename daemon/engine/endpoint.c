@@ -183,7 +183,13 @@ link_ready(struct engine *e, struct err *err)
 	if (e->link != NULL)
 		return 0;
 	facts_host(e, &host);
-	return link_start(&host, &e->link, err);
+	int rc = link_start(&host, &e->link, err);
+	if (rc != 0 || e->checkpoint == NULL)
+		return rc;
+	rc = checkpoint_link(e, err);
+	if (rc != 0)
+		link_stop(&e->link);
+	return rc;
 }
 
 int
@@ -327,6 +333,8 @@ engine_detach(struct engine *e, struct strv name, bool drain, struct err *err)
 	if (ep == NULL)
 		return no_such(e, name, err);
 	endpoint_close(e, ep, drain);
+	if (ep->type == &input_subscribe && !drain)
+		checkpoint_forget(e, ep->name);
 	list_drop(e, ep);
 	if (ep->persistent || ep->conf->in_files)
 		engine_removed_add(e, ep->name);

@@ -314,6 +314,8 @@ start(struct engine *e, struct err *err)
 		rc = start_control(e, err);
 	}
 	if (rc == 0)
+		rc = checkpoint_start(e, c, err);
+	if (rc == 0)
 		rc = attach_all(e, c, err);
 	bool ends = !e->args.once;
 	for (unsigned i = 0; i < e->n_ep && !ends; i++)
@@ -360,6 +362,7 @@ finish(struct engine *e)
 	endpoints_free(e);
 	if (e->control_self != NULL)
 		e->control->stop(&e->control_self);
+	checkpoint_stop(e);
 	link_stop(&e->link);
 	bus_free(&e->bus);
 	messages_fini(e);

@@ -104,6 +104,7 @@ struct engine {
 	struct loop *loop;
 	struct conf *conf;     /* what was loaded; its daemon options live as long as we do */
 	struct link *link;     /* started with the first endpoint that needs it */
+	struct checkpoint *checkpoint;
 	struct bus bus;
 	struct endpoint *ep[MAX_ENDPOINTS];
 	unsigned n_ep;
@@ -177,6 +178,16 @@ void facts_host(struct engine *e, struct link_host *out);
 int engine_load_files(struct engine *e, struct conf **out, struct err *err);
 void engine_removed_add(struct engine *e, const char *name);
 void engine_removed_del(struct engine *e, const char *name);
+
+/* checkpoint.c */
+/** Read the saved positions and cut files back to them, before anything of @c is attached. */
+int checkpoint_start(struct engine *e, const struct conf *c, struct err *err);
+/** The link has started: give it the positions, and save what it marks. */
+int checkpoint_link(struct engine *e, struct err *err);
+/** A subscribing endpoint was detached: its positions are of no use any more. */
+void checkpoint_forget(struct engine *e, const char *end);
+/** After all endpoints have stopped, before the link does. */
+void checkpoint_stop(struct engine *e);
 
 /* print.c */
 /** Print a table of the manual ("fields.md", ...) to stdout; -E_UNKNOWN with @err. */

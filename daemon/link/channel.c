@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/channel.c - one distinct subscription of a publishing end: filter, gather, encode, ring.
  *
- * A channel encodes and compresses once, whatever the number of its subscribers. Its ring is
- * bounded
- * in octets; what no longer fits is dropped oldest first and becomes a gap of every cursor that has
- * not sent it. A frame that could not be made is a hole: a frame without octets, announced as a gap
- * like the others, so that sequence and ledger stay whole. */
+ * A channel encodes and compresses once, whatever the number of its subscribers. Each sealed frame
+ * has a slot until every cursor has settled it (slots.c). A frame that could not be made is a hole:
+ * a slot without octets, announced as a gap, so that sequence and ledger stay whole. */
 #include <stdlib.h>
 #include <time.h>
 
 #include "link/link_priv.h"
+#include "link/slots.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define HAVE_TSAN 1
@@ -86,7 +85,8 @@ channel_new(struct link_end *e, struct filter **filter, struct field_set want,
 	ch->want = want;
 	ch->codec = codec;
 	ch->auto_codec = is_auto;
-	ch->first_seq = ch->next_seq = 1;
+	ch->next_seq = ch->mem_from = ch->submit_from = 1;
+	ch->meta_changed = true;
 	ch->next = e->channels;
 	e->channels = ch;
 	e->n_channels++;
@@ -104,73 +104,13 @@ channel_free(struct channel *ch)
 	while (ch->cursors != NULL)
 		cursor_free(ch->cursors);
 	batch_unref(&ch->gather);
-	for (uint32_t i = 0; i < ch->ring_n; i++)
-		frame_unref(ch->ring[(ch->ring_head + i) & (ch->ring_cap - 1)]);
-	free(ch->ring);
+	slots_free(ch);
+	if (ch->end->spool != NULL && !ch->end->closing)
+		if (!spool_drop(ch->end->spool, ch->id)) /* its thread is far behind */
+			log_warn("link: %s: what is left of a channel stays in the spool until the next start",
+			    ch->end->name);
 	filter_free(&ch->filter);
 	free(ch);
-}
-
-struct frame *
-channel_frame(const struct channel *ch, uint64_t seq)
-{
-	if (seq < ch->first_seq || seq - ch->first_seq >= ch->ring_n)
-		return NULL;
-	return ch->ring[(ch->ring_head + (uint32_t)(seq - ch->first_seq)) & (ch->ring_cap - 1)];
-}
-
-static void
-ring_pop(struct channel *ch)
-{
-	struct frame *f = ch->ring[ch->ring_head];
-	ch->ring_head = (ch->ring_head + 1) & (ch->ring_cap - 1);
-	ch->ring_n--;
-	ch->first_seq++;
-	ch->ring_bytes -= sizeof(*f) + f->len;
-	frame_unref(f);
-}
-
-void
-channel_trim(struct channel *ch)
-{
-	uint64_t settled = ch->next_seq - 1;
-	for (const struct cursor *c = ch->cursors; c != NULL; c = c->next)
-		settled = min_u64(settled, c->acked);
-	while (ch->ring_n > 0 && ch->first_seq <= settled)
-		ring_pop(ch);
-}
-
-void
-channel_bound(struct channel *ch)
-{
-	while (ch->ring_bytes > ch->end->ring && ch->ring_n > 1) {
-		const struct frame *f = channel_frame(ch, ch->first_seq);
-		for (struct cursor *c = ch->cursors; c != NULL; c = c->next)
-			if (c->at <= f->seq)
-				cursor_drop(c, f);
-		ring_pop(ch);
-	}
-}
-
-static bool
-ring_push(struct channel *ch, struct frame *f)
-{
-	if (ch->ring_n == ch->ring_cap) {
-		uint32_t cap = ch->ring_cap == 0 ? 16 : ch->ring_cap * 2;
-		struct frame **ring = malloc(cap * sizeof(struct frame *));
-		if (ring == NULL)
-			return false;
-		for (uint32_t i = 0; i < ch->ring_n; i++)
-			ring[i] = ch->ring[(ch->ring_head + i) & (ch->ring_cap - 1)];
-		free(ch->ring);
-		ch->ring = ring;
-		ch->ring_cap = cap;
-		ch->ring_head = 0;
-	}
-	f->seq = ch->next_seq++;
-	ch->ring[(ch->ring_head + ch->ring_n++) & (ch->ring_cap - 1)] = f;
-	ch->ring_bytes += sizeof(*f) + f->len;
-	return true;
 }
 
 /* Rows that passed and cannot even become a hole: out of memory. */
@@ -186,24 +126,32 @@ lose(struct channel *ch, uint64_t flows)
 static void
 add_frame(struct channel *ch, const struct buf *bytes, uint32_t flows, size_t raw, uint64_t now)
 {
-	struct frame *f = malloc(sizeof(*f) + bytes->n);
-	if (f == NULL) {
+	struct slot s = {.sealed_us = now, .flows = flows, .len = (uint32_t)bytes->n,
+	    .raw_len = (uint32_t)raw, .cause = bytes->n > 0 ? GAP_NONE : GAP_ENCODE};
+	if (s.len > 0 && !slots_has_room(ch, s.len))
+		s = (struct slot){.sealed_us = now, .flows = flows,
+		    .cause = ch->end->spool != NULL ? GAP_SPOOL_FULL : GAP_RING_FULL};
+	if (s.len > 0) {
+		s.f = malloc(sizeof(*s.f) + bytes->n);
+		if (s.f == NULL) {
+			lose(ch, flows);
+			return;
+		}
+		*s.f = (struct frame){.home = &ch->end->link->frames, .flows = flows, .len = s.len,
+		    .raw_len = s.raw_len, .sealed_us = now};
+		atomic_init(&s.f->refs, 1);
+		memcpy(s.f->data, bytes->p, bytes->n);
+	}
+	if (!slots_push(ch, &s)) {
+		free(s.f);
 		lose(ch, flows);
 		return;
 	}
-	*f = (struct frame){.home = &ch->end->link->frames, .flows = flows,
-	    .len = (uint32_t)bytes->n, .raw_len = (uint32_t)raw, .sealed_us = now};
-	atomic_init(&f->refs, 1);
-	if (bytes->n > 0)
-		memcpy(f->data, bytes->p, bytes->n);
-	if (!ring_push(ch, f)) {
-		free(f);
-		lose(ch, flows);
-		return;
+	if (s.len > 0) {
+		ch->raw_bytes += raw;
+		counter_add(&ch->end->counters, C_frame_bytes, bytes->n);
+		counter_add(&ch->end->counters, C_frame_raw_bytes, raw);
 	}
-	ch->raw_bytes += raw;
-	counter_add(&ch->end->counters, C_frame_bytes, bytes->n);
-	counter_add(&ch->end->counters, C_frame_raw_bytes, raw);
 	if (ch->cursors == NULL)
 		channel_trim(ch);
 	channel_bound(ch);

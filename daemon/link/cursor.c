@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/cursor.c - one subscriber's position in one channel.
  *
- * Its ledger, since its first sequence: passed = acknowledged + in flight + queued + lost. A
- * frame is
- * queued (in the ring, at or after `at`), then in flight (sent, in the list `fl`), then
- * acknowledged.
- * A frame dropped from the ring before it was sent is lost, once, and joins the pending gap; an
- * announced gap waits in `fl` like a frame until it is acknowledged, so that a peer that was
- * cut off
- * in between hears of it again. */
+ * Its ledger, since its first sequence: passed = acknowledged + in flight + queued + spooled +
+ * lost. A frame is queued or spooled (its slot is at or after `at`), then in flight (sent, in the
+ * list `fl`), then acknowledged. A frame given up before it was sent is lost, once, and joins the
+ * pending gap; an announced gap waits in `fl` like a frame until it is acknowledged, so that a peer
+ * that was cut off in between hears of it again. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -102,6 +99,7 @@ cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats)
 	c->stats = stats;
 	c->node_id = s->node_id;
 	memcpy(c->peer_end, s->peer_end, sizeof(c->peer_end));
+	memcpy(c->user, s->user, sizeof(c->user));
 	c->first = c->at = ch->next_seq;
 	c->acked = ch->next_seq - 1;
 	c->base_offered = ch->offered;
@@ -112,6 +110,7 @@ cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats)
 	c->base_early = atomic_load_explicit(&ch->end->early_flows, memory_order_relaxed);
 	c->next = ch->cursors;
 	ch->cursors = c;
+	ch->meta_changed = true;
 	session_join(c, s);
 	return c;
 }
@@ -123,6 +122,7 @@ cursor_free(struct cursor *c)
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
+	c->ch->meta_changed = true;
 	session_leave(c);
 	free(c->fl);
 	free(c);
@@ -161,79 +161,111 @@ void
 cursor_ack(struct cursor *c, uint64_t seq)
 {
 	struct channel *ch = c->ch;
+	uint64_t before = c->acked;
 	if (seq >= c->at) {
 		counter_add(&ch->end->counters, C_msg_bad, 1);
 		return;
 	}
 	settle(c, seq);
+	ch->meta_changed |= c->acked != before;
 	if (c->last != 0 && c->acked >= c->last)
 		cursor_free(c);
-	channel_trim(ch);
+	/* only the slowest one holds frames */
+	if (ch->n_slots > 0 && before < ch->slots[ch->slot_head].to)
+		channel_trim(ch);
 }
 
 static void
-gap_add(struct cursor *c, uint64_t from, uint64_t to, uint64_t flows, uint64_t bytes)
+gap_add(struct cursor *c, const struct flight *g)
 {
 	if (c->gap_from == 0)
-		c->gap_from = from;
-	c->gap_to = to;
-	c->gap_flows += flows;
-	c->gap_bytes += bytes;
+		c->gap_from = g->gap_from;
+	c->gap_cause = c->gap_cause == GAP_NONE || c->gap_cause == g->cause ? g->cause : GAP_SEVERAL;
+	c->gap_to = g->seq;
+	c->gap_flows += g->flows;
+	c->gap_bytes += g->bytes;
 }
 
 static void
-lost(struct cursor *c, uint64_t flows)
+gap_forget(struct cursor *c)
 {
+	c->gap_from = c->gap_to = c->gap_flows = c->gap_bytes = 0;
+	c->gap_cause = GAP_NONE;
+}
+
+static void
+lost(struct cursor *c, uint64_t flows, enum gap_cause cause)
+{
+	struct counters *k = &c->ch->end->counters;
 	c->lost_flows += flows;
 	if (c->sess != NULL)
 		c->sess->lost_flows += flows;
-	counter_add(&c->ch->end->counters, C_flow_lost_ring, flows);
+	if (cause == GAP_RING_FULL)
+		counter_add(k, C_flow_lost_ring, flows);
+	else if (cause == GAP_SPOOL_FULL)
+		counter_add(k, C_flow_lost_spool, flows);
+	else if (cause == GAP_DAMAGED)
+		counter_add(k, C_flow_lost_damaged, flows);
+	/* one that could not be encoded was counted when it was made */
 }
 
 void
-cursor_drop(struct cursor *c, const struct frame *f)
+cursor_drop(struct cursor *c, const struct slot *s, enum gap_cause cause)
 {
-	if (c->last != 0 && f->seq > c->last)
+	struct flight g = {s->to, c->at > s->seq ? c->at : s->seq, s->flows, s->len, 0, (uint8_t)cause};
+	if (c->last != 0 && s->seq > c->last)
 		return;
-	if (f->len == 0) { /* a hole: counted when it was made */
-		c->lost_flows += f->flows;
-		if (c->sess != NULL)
-			c->sess->lost_flows += f->flows;
-	} else {
-		lost(c, f->flows);
-	}
-	gap_add(c, f->seq, f->seq, f->flows, f->len);
-	c->at = f->seq + 1;
+	lost(c, s->flows, cause);
+	gap_add(c, &g);
+	c->at = s->to + 1;
+}
+
+/* Its subscriber had more than we remembered when we were killed: that is acknowledged. */
+static void
+catch_up(struct cursor *c, uint64_t seq)
+{
+	if (seq < c->at)
+		return;
+	uint64_t flows = channel_before(c->ch, seq + 1) - channel_before(c->ch, c->at);
+	c->acked_flows += flows;
+	counter_add(&c->ch->end->counters, C_flow_out, flows);
+	c->at = seq + 1;
+	c->acked = seq;
 }
 
 void
 cursor_resume(struct cursor *c, struct session *s, uint64_t seq)
 {
-	uint64_t gap_from = c->gap_from, gap_to = c->gap_to;
-	uint64_t gap_flows = c->gap_flows, gap_bytes = c->gap_bytes;
+	struct flight pending = {c->gap_to, c->gap_from, c->gap_flows, c->gap_bytes, 0, c->gap_cause};
 	session_join(c, s);
 	settle(c, seq);
-	c->gap_from = c->gap_to = c->gap_flows = c->gap_bytes = 0;
-	/* what was sent and did not arrive: again if the ring has it, else it is lost now */
+	if (c->is_recovered)
+		catch_up(c, seq);
+	c->is_recovered = false;
+	gap_forget(c);
+	/* what was sent and did not arrive: again if it is still there, else it is lost now */
 	while (c->fl_n > 0) {
-		const struct flight f = *flight_at(c, 0);
-		if (f.gap_from == 0 && channel_frame(c->ch, f.seq) != NULL)
+		struct flight f = *flight_at(c, 0);
+		const struct slot *slot = channel_slot(c->ch, f.seq);
+		if (f.gap_from == 0 && slot != NULL && slot->len > 0)
 			break;
-		if (f.gap_from == 0)
-			lost(c, f.flows);
-		gap_add(c, f.gap_from != 0 ? f.gap_from : f.seq, f.seq, f.flows, f.bytes);
+		if (f.gap_from == 0) {
+			f.gap_from = f.seq;
+			f.cause = c->ch->end->spool != NULL ? GAP_SPOOL_FULL : GAP_RING_FULL;
+			lost(c, f.flows, f.cause);
+		}
+		gap_add(c, &f);
 		flight_pop(c);
 	}
 	if (c->fl_n > 0) {
-		/* from here on the ring is whole; holes in it will be met and counted again */
+		/* from here on the channel is whole; holes in it will be met and counted again */
 		c->at = flight_at(c, 0)->seq;
 		for (; c->fl_n > 0; flight_pop(c))
 			if (flight_at(c, 0)->gap_from != 0)
 				c->lost_flows -= flight_at(c, 0)->flows;
-		if (gap_from != 0)
-			c->lost_flows -= gap_flows;
-	} else if (gap_from != 0) {
-		gap_add(c, gap_from, gap_to, gap_flows, gap_bytes);
+		c->lost_flows -= pending.flows;
+	} else if (pending.gap_from != 0) {
+		gap_add(c, &pending);
 	}
 	channel_trim(c->ch);
 }
@@ -254,6 +286,22 @@ cursor_end(struct cursor *c)
 	}
 }
 
+const char *
+gap_text(unsigned cause)
+{
+	static const char *const texts[GAP_CAUSES] = {
+	    [GAP_NONE] = "lost at the publisher",
+	    [GAP_RING_FULL] = "ring full at the publisher (raise ring, or give it a spool)",
+	    [GAP_SPOOL_FULL] = "spool full at the publisher (raise spool_size)",
+	    [GAP_ENCODE] = "a frame could not be made at the publisher",
+	    [GAP_PROBE_RESTART] = "the publisher was killed: what was in no spooled frame is lost, "
+				  "how much is not known",
+	    [GAP_DAMAGED] = "spooled frames could not be read back",
+	    [GAP_SEVERAL] = "several causes at the publisher",
+	};
+	return texts[cause < GAP_CAUSES ? cause : GAP_NONE];
+}
+
 static int
 send_gap(struct cursor *c)
 {
@@ -265,26 +313,29 @@ send_gap(struct cursor *c)
 	msg_num(&m, MI_to, c->gap_to);
 	msg_num(&m, MI_flows, c->gap_flows);
 	msg_num(&m, MI_bytes, c->gap_bytes);
-	msg_text(&m, MI_text, STRV("ring full at the publisher (raise ring)"));
+	msg_num(&m, MI_cause, c->gap_cause);
+	msg_text(&m, MI_text, strv_of(gap_text(c->gap_cause)));
 	buf_reset(&l->out);
 	msg_encode(&m, &l->out);
 	int rc = session_put(s, &l->out, NULL);
 	if (rc != 0)
 		return rc;
-	flight_push(c, (struct flight){c->gap_to, c->gap_from, c->gap_flows, c->gap_bytes, l->now_us});
-	c->gap_from = c->gap_to = c->gap_flows = c->gap_bytes = 0;
+	flight_push(c, (struct flight){c->gap_to, c->gap_from, c->gap_flows, c->gap_bytes, l->now_us,
+	    c->gap_cause});
+	gap_forget(c);
 	return 0;
 }
 
 static int
-send_frame(struct cursor *c, struct frame *f)
+send_frame(struct cursor *c, const struct slot *slot)
 {
 	struct session *s = c->sess;
 	struct link *l = s->end->link;
+	struct frame *f = slot->f;
 	struct msg m = MSG(M_BATCH, s->me, s->peer);
 	msg_num(&m, MI_channel, c->ch->id);
-	msg_num(&m, MI_seq, f->seq);
-	msg_num(&m, MI_flows, f->flows);
+	msg_num(&m, MI_seq, slot->seq);
+	msg_num(&m, MI_flows, slot->flows);
 	buf_reset(&l->out);
 	msg_encode(&m, &l->out);
 	zmq_msg_t body;
@@ -298,9 +349,10 @@ send_frame(struct cursor *c, struct frame *f)
 		zmq_msg_close(&body);
 		return rc;
 	}
-	flight_push(c, (struct flight){f->seq, 0, f->flows, f->len, f->sealed_us});
-	c->at = f->seq + 1;
-	c->sent_bytes += f->len;
+	flight_push(c, (struct flight){.seq = slot->seq, .flows = slot->flows, .bytes = slot->len,
+	    .sealed_us = slot->sealed_us});
+	c->at = slot->seq + 1;
+	c->sent_bytes += slot->len;
 	counter_add(&s->end->counters, C_frame_out, 1);
 	return 0;
 }
@@ -317,12 +369,16 @@ cursor_pump(struct cursor *c)
 		if (c->at >= c->ch->next_seq || (c->last != 0 && c->at > c->last) ||
 		    c->fl_bytes >= c->ch->end->window)
 			break;
-		struct frame *f = channel_frame(c->ch, c->at);
-		assert_always(f != NULL);
-		if (f->len == 0)
-			cursor_drop(c, f);
-		else if (send_frame(c, f) != 0)
+		struct slot *slot = channel_slot(c->ch, c->at);
+		assert_always(slot != NULL);
+		if (slot->len == 0) {
+			cursor_drop(c, slot, slot->cause);
+		} else if (slot->f == NULL) {
+			channel_fetch(c->ch, slot);
+			break; /* goes on when it is read */
+		} else if (send_frame(c, slot) != 0) {
 			return false;
+		}
 	}
 	return true;
 }
@@ -341,17 +397,23 @@ cursor_lag_us(const struct cursor *c, uint64_t now)
 	uint64_t sent = c->fl_n > 0 ? flight_at(c, 0)->sealed_us : now;
 	if (now > sent + ACK_US + ACK_US / 2)
 		return now - sent;
-	const struct frame *f = channel_frame(c->ch, c->at);
-	if (f == NULL || (c->last != 0 && f->seq > c->last) || f->sealed_us > now)
+	const struct slot *slot = channel_slot(c->ch, c->at);
+	if (slot == NULL || (c->last != 0 && slot->seq > c->last) || slot->sealed_us > now)
 		return 0;
-	return now - f->sealed_us;
+	return now - slot->sealed_us;
 }
 
 uint64_t
-cursor_queued(const struct cursor *c)
+cursor_waiting(const struct cursor *c, uint64_t *spooled_out)
 {
-	uint64_t n = c->last == 0 && c->ch->gather != NULL ? c->ch->gather->n : 0;
-	for (uint64_t seq = c->at; seq < c->ch->next_seq && (c->last == 0 || seq <= c->last); seq++)
-		n += channel_frame(c->ch, seq)->flows;
+	const struct channel *ch = c->ch;
+	uint64_t end = c->last != 0 ? c->last + 1 : ch->next_seq;
+	uint64_t at = c->at < end ? c->at : end;
+	uint64_t n = channel_before(ch, end) - channel_before(ch, at);
+	uint64_t mem = min_u64(ch->mem_from, end);
+	if (spooled_out != NULL)
+		*spooled_out = mem > at ? channel_before(ch, mem) - channel_before(ch, at) : 0;
+	if (c->last == 0 && ch->gather != NULL)
+		n += ch->gather->n;
 	return n;
 }

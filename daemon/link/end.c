@@ -41,6 +41,8 @@ read_publish(struct link_end *e, const struct conf_endpoint *conf, struct err *e
 	e->ring = conf_number(conf, "ring");
 	e->window = conf_number(conf, "window");
 	e->resume_us = (uint64_t)conf_span_us(conf, "resume");
+	e->on_full = (enum on_full)conf_choice(conf, "on_full");
+	e->spool_size = conf_number(conf, "spool_size");
 	e->max_channels = conf_number(conf, "max_channels");
 	e->max_subscriptions = conf_number(conf, "max_subscriptions");
 	return 0;
@@ -103,6 +105,20 @@ read_security(struct link_end *e, const struct conf_endpoint *conf, struct err *
 }
 
 static int
+open_spool(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
+{
+	const char *dir = conf_text(conf, "spool");
+	if (dir[0] == '\0')
+		return 0;
+	const struct spool_where w = {dir, e->name, e->spool_size};
+	int rc = spool_open(&w, &e->link->wake, &e->link->frames, &e->spool, &e->found, &e->n_found,
+	    err);
+	if (rc != 0)
+		err_prefix(err, "%s", e->name);
+	return rc;
+}
+
+static int
 make_queues(struct link_end *e, const struct conf_endpoint *conf, struct err *err)
 {
 	if (e->is_publish) {
@@ -122,6 +138,9 @@ end_free(struct link_end *e)
 {
 	struct batch *b;
 	void *sec;
+	e->closing = true;
+	spool_close(&e->spool);
+	spool_found_free(&e->found, e->n_found);
 	while (e->channels != NULL)
 		channel_free(e->channels);
 	while (e->batches != NULL && (b = queue_pop(e->batches)) != NULL) {
@@ -154,10 +173,13 @@ attach_call(struct link *l, void *arg, struct call *c)
 		if (strcmp(o->name, a->e->name) == 0)
 			return err_set(a->err, E_EXIST, "%s: there is an endpoint of this name", o->name);
 	int rc = sock_open(a->e, a->err);
+	if (rc == 0 && channel_recover(a->e) != 0)
+		rc = err_set(a->err, E_NOMEM, "%s: out of memory for what the spool has", a->e->name);
 	if (rc != 0) {
 		sock_close(a->e);
 		return rc;
 	}
+	mark_restore(a->e);
 	a->e->next = l->ends;
 	l->ends = a->e;
 	l->n_ends++;
@@ -199,6 +221,8 @@ link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_
 		rc = end_options(e, conf, err);
 	if (rc == 0)
 		rc = make_queues(e, conf, err);
+	if (rc == 0 && e->is_publish)
+		rc = open_spool(e, conf, err);
 	struct {
 		struct link_end *e;
 		struct err *err;
@@ -248,6 +272,8 @@ set_call(struct link *l, void *arg, struct call *c)
 	e->ring = w->ring;
 	e->window = w->window;
 	e->resume_us = w->resume_us;
+	e->on_full = w->on_full;
+	e->spool_size = w->spool_size;
 	e->max_channels = w->max_channels;
 	e->max_subscriptions = w->max_subscriptions;
 	for (struct channel *ch = e->channels; ch != NULL; ch = ch->next) {
@@ -258,6 +284,7 @@ set_call(struct link *l, void *arg, struct call *c)
 		channel_bound(ch);
 	}
 	e->codec = w->codec;
+	channel_unblock(e);
 	end_due(e, 0);
 	return 0;
 }

@@ -119,10 +119,12 @@ drained(struct link_end *e, uint64_t now)
 	struct link *l = e->link;
 	if (!e->draining)
 		return false;
-	if (now < e->drain_us && (e->is_publish ? publish_busy(e) : subscribe_busy(e))) {
+	bool busy = e->is_publish ? publish_busy(e) : subscribe_busy(e) || mark_open(e);
+	if (now < e->drain_us && busy) {
 		end_due(e, min_u64(e->drain_us, now + 2 * BLOCKED_US));
 		return false;
 	}
+	l->left_open |= mark_open(e);
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
 		if (!e->is_publish && s->up)
 			subscribe_ack(s, true, now);
@@ -131,6 +133,7 @@ drained(struct link_end *e, uint64_t now)
 	sock_close(e);
 	while (e->sessions != NULL)
 		session_drop(e->sessions, "detached here");
+	channel_keep_all(e);
 	struct link_end **at = &l->ends;
 	while (*at != e)
 		at = &(*at)->next;
@@ -212,6 +215,7 @@ link_main(void *arg)
 			sock_monitor(e, now);
 		run_calls(l);
 		frames_home(l);
+		mark_work(l, now);
 		for (struct link_end *e = l->ends, *next; e != NULL; e = next) {
 			next = e->next;
 			uint64_t t = end_round(e, now);
@@ -237,6 +241,7 @@ destroy(struct link *l)
 	frames_home(l);
 	frame_work_free(&l->work);
 	filter_work_free(&l->fwork);
+	free(l->restored);
 	buf_fini(&l->out);
 	buf_fini(&l->text);
 	queue_free(&l->calls);
@@ -334,6 +339,9 @@ link_set_host(struct link *l, const struct link_host *host)
 bool
 link_take(struct link_end *e, struct batch *b)
 {
+	/* on_full = block_file_input: a file waits, what is live is lost, counted */
+	if (b->mark == NULL && atomic_load_explicit(&e->is_full, memory_order_relaxed))
+		return false;
 	if (!queue_push(e->batches, b))
 		return false;
 	wake_signal(&e->link->wake);

@@ -39,6 +39,28 @@ void link_stop(struct link **l);
 /** New facts (an input was attached); sent to peers at once. [main] */
 void link_set_host(struct link *l, const struct link_host *host);
 
+/** Where a subscribing end was with one peer: everything up to @seq was pushed. Plain data. */
+struct link_position {
+	char end[64], peer_end[64];
+	uint64_t node_id, channel, seq;
+};
+
+/**
+ * Frames are acknowledged when their flows are safe. @fn is called in the link thread when enough
+ * waits: what the ends have pushed so far is described by @p (borrowed), what they push later comes
+ * later. When the outputs have it and the positions are saved, link_marked() is called with @id:
+ * then it is acknowledged. False: not now, it is asked for again. One mark at a time. Without a
+ * function frames are acknowledged as soon as they were pushed. [main, before the first attach]
+ */
+typedef bool link_mark_fn(void *arg, uint64_t id, const struct link_position *p, size_t n);
+void link_set_mark(struct link *l, link_mark_fn *fn, void *arg);
+/** The answer to a mark; not @saved: it is asked for again. Any thread. */
+void link_marked(struct link *l, uint64_t id, bool saved);
+/** Was an end closed before all it had received was safe? Files hold more than is saved. [main] */
+bool link_left_open(struct link *l);
+/** Positions of an earlier process, for ends that are attached later. Copied. [main] */
+int link_restore(struct link *l, const struct link_position *p, size_t n);
+
 /**
  * Attach one end. @conf's type is "publish" or "subscribe"; address syntax tcp://HOST:PORT[c],
  * ?bind ?connect. Fails atomically with what to try: port in use, address not local, key file
@@ -106,9 +128,9 @@ struct link_subscription {
 	uint64_t channel;        /* id */
 	uint64_t seq_next, seq_acked;
 	/* flows, since its first sequence; offered = filtered + passed, and
-	 * passed = acked + in_flight + queued (gathered, or in the ring) + lost (by name in
-	 * counters) */
-	uint64_t offered, filtered, passed, acked, in_flight, queued, lost;
+	 * passed = acked + in_flight + queued (gathered, or in memory) + spooled (on disk only) + lost
+	 * (by name in counters) */
+	uint64_t offered, filtered, passed, acked, in_flight, queued, spooled, lost;
 	uint64_t early;          /* flows lost before the filter: the end's queue was full */
 	uint64_t bytes_raw, bytes_sent; /* before compression; frames */
 	uint64_t lag_us;

@@ -22,6 +22,7 @@
 #include "filter/filter.h"
 #include "link/link.h"
 #include "link/msg.h"
+#include "link/spool.h"
 
 enum {
 	SOCK_ZAP_ENFORCE_DOMAIN = 93, /* a draft name in zmq.h, works in released libzmq */
@@ -37,6 +38,8 @@ enum {
 	STRANGERS_MAX = 256,     /* connections that have not said HELLO, above max_peers */
 	INBOX_MAX = 24,          /* channels of one session at a subscriber: live changes overlap */
 	POSITIONS_MAX = 1024,    /* remembered positions of an end */
+	SLOTS_MAX = 1 << 20,     /* frames of a channel that wait, in memory and on disk */
+	LOADED_MAX = 1024,       /* frames of a channel read back and not yet let go */
 	FAULTS_MAX = 32,         /* addresses whose failures are told apart */
 	ACK_EVERY = 16,
 	SECONDS_QUEUE = 1024,
@@ -50,7 +53,21 @@ enum {
 struct session;
 struct channel;
 
-/** One sealed frame, shared by the ring and by libzmq's queues. */
+/** Why flows do not come: of a hole in a channel, and of a GAP. */
+enum gap_cause {
+	GAP_NONE,
+	GAP_RING_FULL,     /* memory was full */
+	GAP_SPOOL_FULL,    /* the disk's share was full */
+	GAP_ENCODE,        /* the frame could not be made */
+	GAP_PROBE_RESTART, /* killed: what was in no spooled frame; how much is not known */
+	GAP_DAMAGED,       /* a spooled frame could not be read back */
+	GAP_SEVERAL,       /* one GAP for holes of different causes */
+	GAP_CAUSES
+};
+
+enum on_full { ON_FULL_DROP_OLDEST, ON_FULL_DROP_NEWEST, ON_FULL_BLOCK };
+
+/** One sealed frame, shared by its slot, the spool's thread and libzmq's queues. */
 struct frame {
 	struct freelink link; /* first: on its way home to the link thread */
 	struct freelist *home;
@@ -60,11 +77,30 @@ struct frame {
 	uint8_t data[];
 };
 
+/**
+ * The place of a sealed frame in its channel. The frame is in memory, on disk or both; without
+ * octets it is a hole. Slots follow each other without a gap in their sequences.
+ */
+struct slot {
+	uint64_t seq, to;      /* stands for these; only holes for more than one */
+	uint64_t before;       /* flows of all frames sealed earlier in this channel */
+	uint64_t sealed_us;
+	uint64_t where;        /* offset in the segment */
+	struct frame *f;       /* NULL: not in memory */
+	uint32_t segment;      /* of the spool; 0: not on disk */
+	uint32_t flows, len, raw_len;
+	uint8_t cause;         /* of a hole */
+	bool is_loaded;        /* f was read back */
+	bool is_wanted;        /* being read back */
+	bool is_pending;       /* being written */
+};
+
 /** Something sent and not yet acknowledged: a frame, or an announced gap. */
 struct flight {
 	uint64_t seq;      /* of the frame; of a gap its last */
 	uint64_t gap_from; /* 0: a frame */
 	uint64_t flows, bytes, sealed_us;
+	uint8_t cause;
 };
 
 struct cursor {
@@ -73,7 +109,7 @@ struct cursor {
 	struct channel *ch;
 	struct session *sess;    /* NULL: parked */
 	uint64_t node_id, sub;   /* whose */
-	char peer_end[64], peer[64];
+	char peer_end[64], peer[64], user[64];
 	bool stats;
 	uint64_t parked_us;
 	uint64_t last;           /* 0, or: replaced, ends after this sequence */
@@ -84,6 +120,8 @@ struct cursor {
 	uint32_t fl_cap, fl_head, fl_n;
 	uint64_t fl_bytes, fl_flows;
 	uint64_t gap_from, gap_to, gap_flows, gap_bytes; /* dropped, not yet announced; from 0: none */
+	uint8_t gap_cause;
+	bool is_recovered;       /* from the spool; its subscriber may be further than we know */
 	uint64_t base_offered, base_filtered, base_passed, base_raw, base_ns, base_early;
 	uint64_t end_offered, end_filtered, end_passed;  /* frozen when `last` was set */
 	uint64_t acked_flows, acked_frames, acked_bytes, lost_flows, sent_bytes;
@@ -99,11 +137,19 @@ struct channel {
 	bool auto_codec;         /* follows the end's option */
 	struct batch *gather;    /* NULL: nothing gathered */
 	uint64_t gather_us;      /* when its first row came */
-	struct frame **ring;     /* circular, ring_cap a power of two */
-	uint32_t ring_cap, ring_head, ring_n;
-	uint64_t first_seq;      /* of the oldest frame in the ring, or next_seq */
+	struct slot *slots;      /* circular, cap_slots a power of two */
+	uint32_t cap_slots, slot_head, n_slots;
 	uint64_t next_seq;
-	uint64_t ring_bytes;
+	uint64_t sealed_flows;   /* of all frames and holes up to next_seq */
+	uint64_t mem_bytes;      /* of frames in memory, but for those read back */
+	uint64_t mem_from;       /* slots before this sequence are on disk only */
+	uint64_t disk_bytes;     /* of slots on disk */
+	uint64_t submit_from;    /* slots from this sequence are still to be given to the spool */
+	uint64_t trimmed;        /* what the spool was last told nobody needs */
+	uint64_t *loaded;        /* sequences read back, oldest first; LOADED_MAX of them */
+	uint32_t loaded_head, n_loaded;
+	uint64_t loaded_bytes;
+	bool meta_changed, meta_saved;
 	uint64_t offered, filtered, passed, raw_bytes, filter_ns;
 	struct cursor *cursors;
 };
@@ -129,11 +175,13 @@ struct inbox {
 	uint64_t channel, window;
 	uint64_t received; /* last sequence received */
 	uint64_t done;     /* last sequence pushed to the host */
+	uint64_t marked;   /* `done` when the mark under way was set */
+	uint64_t safe;     /* last sequence whose flows the outputs have and that is saved */
 	uint64_t acked;    /* last sequence acknowledged */
 	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
 	uint64_t ack_due_us;
 	struct inframe *head, *tail;
-	uint64_t waiting_bytes, unacked_bytes;
+	uint64_t waiting_bytes, unacked_bytes, marked_bytes;
 };
 
 struct session {
@@ -179,7 +227,9 @@ struct session {
 struct position {
 	uint64_t node_id;
 	char peer_end[64];
-	uint64_t channel, seq;
+	uint64_t channel;
+	uint64_t seq, marked, safe; /* as of an inbox: done, marked, safe */
+	bool is_live;  /* a session goes on with it */
 	uint64_t used; /* age for replacement */
 };
 
@@ -268,6 +318,9 @@ struct link_end {
 	uint64_t heartbeat_us, retry_min_us, retry_max_us;
 	enum frame_codec codec;
 	uint64_t max_delay_us, ring, window, resume_us, max_channels, max_subscriptions;
+	enum on_full on_full;
+	char *spool_dir;          /* NULL: no spool */
+	uint64_t spool_size;
 	char *filter;
 	struct field_set fields;
 	int want_codec;           /* -1 auto */
@@ -291,6 +344,14 @@ struct link_end {
 	struct batch_pool *pool;  /* gather batches; at a subscriber the decoded ones */
 	struct channel *channels;
 	unsigned n_channels;
+	struct spool *spool;
+	struct spool_found *found; /* channels of the spool, until the end is in the link thread */
+	size_t n_found;
+	uint64_t disk_bytes;      /* of all channels */
+	char spool_why[160];      /* why it cannot be written; "" it can */
+	uint64_t meta_us;         /* when positions were last given to the spool */
+	bool closing;             /* channels go, what is on disk stays */
+	_Atomic bool is_full;     /* on_full = block_file_input: takes no batch at the moment */
 	/* subscriber */
 	struct position *positions;
 	unsigned n_positions;
@@ -333,6 +394,16 @@ struct link {
 	unsigned cap_items;
 	uint64_t now_us;
 	uint64_t next_monitor;
+	/* marks (mark.c): what was pushed before one is with the outputs, and saved, after it */
+	link_mark_fn *mark_fn;
+	void *mark_arg;
+	uint64_t mark_id;         /* of the one under way, or the last */
+	bool is_marking;
+	bool left_open;           /* an end was closed before all it had received was safe */
+	uint64_t mark_due_us;
+	_Atomic uint64_t marked_ok, marked_failed; /* ids, from the engine's thread */
+	struct link_position *restored; /* positions of an earlier process, by end */
+	size_t n_restored;
 };
 
 /* link.c */
@@ -433,26 +504,40 @@ struct channel *channel_new(struct link_end *e, struct filter **filter, struct f
 void channel_free(struct channel *ch);
 void channel_take(struct channel *ch, const struct batch *b, uint64_t now);
 void channel_seal(struct channel *ch, uint64_t now);
-/** The frame with this sequence; NULL when it is not in the ring. */
-struct frame *channel_frame(const struct channel *ch, uint64_t seq);
+/** The slot that stands for this sequence; NULL when it is not kept (any more, or yet). */
+struct slot *channel_slot(const struct channel *ch, uint64_t seq);
+/** Flows of everything sealed before @seq. */
+uint64_t channel_before(const struct channel *ch, uint64_t seq);
+/** Have a slot's frame read back, and some behind it. */
+void channel_fetch(struct channel *ch, struct slot *s);
 /** Let go of frames that every cursor has settled. */
 void channel_trim(struct channel *ch);
-/** Drop the oldest frames until the ring fits its bound. */
+/** Drop by the end's policy until memory and disk fit their bounds. */
 void channel_bound(struct channel *ch);
+/** An end that took no batches for want of room takes them again when there is some. */
+void channel_unblock(struct link_end *e);
+/** Channels of the spool, with parked cursors, in a new end. 0 or -E_NOMEM. */
+int channel_recover(struct link_end *e);
+/** What the spool has done, and give it what waits. */
+void channel_spool(struct link_end *e, uint64_t now);
+/** The end closes in order: what is gathered is sealed, written and remembered. */
+void channel_keep_all(struct link_end *e);
 void frame_unref(struct frame *f);
 void frame_ref(struct frame *f);
 /** zmq_free_fn: hint is the frame. */
 void frame_sent(void *data, void *hint);
 
 /* cursor.c */
+/** Words for a person. */
+const char *gap_text(unsigned cause);
 struct cursor *cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats);
 void cursor_free(struct cursor *c);
 /** The session is gone; the position stays for `resume`. */
 void cursor_park(struct cursor *c, uint64_t now);
 /** Back with a new session; @seq: the last sequence the peer has. */
 void cursor_resume(struct cursor *c, struct session *s, uint64_t seq);
-/** Frame @f leaves the ring: lost for a cursor that has not sent it. */
-void cursor_drop(struct cursor *c, const struct frame *f);
+/** Slot @s is given up, or a hole that is next: lost for a cursor that has not sent it. */
+void cursor_drop(struct cursor *c, const struct slot *s, enum gap_cause cause);
 void cursor_ack(struct cursor *c, uint64_t seq);
 /** No frames after the newest sealed one: the subscription was replaced. */
 void cursor_end(struct cursor *c);
@@ -465,7 +550,8 @@ bool cursor_idle(const struct cursor *c);
  * for: gathering (max_delay), and acknowledgement up to its second.
  */
 uint64_t cursor_lag_us(const struct cursor *c, uint64_t now);
-uint64_t cursor_queued(const struct cursor *c);
+/** Flows sealed or gathered and not yet sent; *spooled_out (may be NULL): those on disk only. */
+uint64_t cursor_waiting(const struct cursor *c, uint64_t *spooled_out);
 
 /* publish.c */
 void publish_message(struct session *s, const struct msg *m, uint64_t now);
@@ -486,5 +572,13 @@ void subscribe_gone(struct session *s);
 void subscribe_ack(struct session *s, bool all, uint64_t now);
 bool subscribe_busy(const struct link_end *e);
 void subscribe_changed(struct link_end *e);
+
+/* mark.c */
+/** Ask for a mark when enough waits to be acknowledged, take over the last one's answer. */
+void mark_work(struct link *l, uint64_t now);
+/** Is anything received that could not be acknowledged yet? */
+bool mark_open(const struct link_end *e);
+/** Positions of an earlier process, for a new end. */
+void mark_restore(struct link_end *e);
 
 #endif

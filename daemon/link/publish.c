@@ -80,7 +80,7 @@ static bool
 is_parked_of(const struct cursor *c, const struct session *s, uint64_t sub)
 {
 	return c->sess == NULL && c->sub == sub && c->node_id == s->node_id &&
-	    strcmp(c->peer_end, s->peer_end) == 0;
+	    strcmp(c->peer_end, s->peer_end) == 0 && strcmp(c->user, s->user) == 0;
 }
 
 /* Nobody is going to fetch what this cursor still had. */
@@ -88,7 +88,7 @@ static void
 discard(struct cursor *c, enum counter why)
 {
 	struct channel *ch = c->ch;
-	counter_add(&ch->end->counters, why, cursor_queued(c) + c->fl_flows);
+	counter_add(&ch->end->counters, why, cursor_waiting(c, NULL) + c->fl_flows);
 	cursor_free(c);
 	channel_trim(ch);
 	end_due(ch->end, 0); /* a channel without cursors goes */
@@ -179,7 +179,8 @@ subscribe(struct session *s, const struct msg *m, struct wish *w, struct err *er
 	struct cursor *c = find_parked(s, sub, ch);
 	bool resumed = c != NULL;
 	if (resumed) {
-		bool told = m->u[MI_resume_channel] == ch->id && m->u[MI_resume_seq] < c->at;
+		bool told = m->u[MI_resume_channel] == ch->id &&
+		    m->u[MI_resume_seq] < (c->is_recovered ? ch->next_seq : c->at);
 		cursor_resume(c, s, told ? m->u[MI_resume_seq] : c->acked);
 		c->stats = stats;
 	} else {
@@ -270,7 +271,12 @@ publish_queues(struct link_end *e, uint64_t now)
 {
 	struct batch *b;
 	struct stats_second *sec;
+	channel_spool(e, now);
 	for (int i = 0; i < BATCH_BURST && (b = queue_pop(e->batches)) != NULL; i++) {
+		if (b->mark != NULL) {
+			batch_unref(&b);
+			continue;
+		}
 		counter_add(&e->counters, C_batch_in, 1);
 		counter_add(&e->counters, C_flow_in, b->n);
 		if (e->channels == NULL)
@@ -283,6 +289,7 @@ publish_queues(struct link_end *e, uint64_t now)
 		send_second(e, sec);
 		free(sec);
 	}
+	channel_spool(e, now);
 	if (queue_len(e->batches) > 0)
 		end_due(e, 0);
 }
@@ -336,6 +343,7 @@ publish_tick(struct link_end *e, uint64_t now)
 		if (ch->cursors == NULL)
 			channel_free(ch);
 	}
+	channel_unblock(e);
 	return due;
 }
 

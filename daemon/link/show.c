@@ -186,7 +186,8 @@ cursor_row(struct rows *r, const struct cursor *c, uint64_t now)
 	s->early = atomic_load_explicit(&ch->end->early_flows, memory_order_relaxed) - c->base_early;
 	s->acked = c->acked_flows;
 	s->in_flight = c->fl_flows;
-	s->queued = cursor_queued(c);
+	s->queued = cursor_waiting(c, &s->spooled);
+	s->queued -= s->spooled;
 	s->lost = c->lost_flows;
 	s->bytes_raw = ch->raw_bytes - c->base_raw;
 	s->bytes_sent = c->sent_bytes;

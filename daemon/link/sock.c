@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * link/sock.c - the socket of an end, its monitor, and connecting again for ever.
  *
- * libzmq 4.3.4 stops trying after several kinds of failure, so every try is ours: the monitor tells
- * what became of one, we disconnect, wait by cause, and connect again; libzmq's own next try is days
- * away. The monitor's other end is connected before bind or connect, has no high-water mark and is
- * read first in every round: libzmq sends events blocking, and an unread one stops all peers.
+ * libzmq 4.3.4 stops trying after several kinds of failure, so every try is ours: the monitor
+ * tells what became of one, we disconnect, wait by cause, and connect again; libzmq's own next try
+ * is days away. The monitor's other end is connected before bind or connect, has no high-water
+ * mark and is read first in every round: libzmq sends events blocking, and an unread one stops all
+ * peers.
  *
  * A pipe of ours ends only by our own zmq_disconnect, between two messages. With IMMEDIATE, or with
  * RECONNECT_IVL -1, libzmq ends it when the connection is lost, at any zmq_msg_recv, also between

@@ -2,9 +2,10 @@
  * link/subscribe.c - the subscribing end: ask for flows, decode frames, acknowledge.
  *
  * The link thread never stops reading. A frame that cannot be decoded yet, because all batches are
- * out at slow outputs, waits; it is acknowledged only when its flows were given to the host,
- * so that
- * the publisher's window bounds what can wait, and the rest stays in the ring at the probe. */
+ * out at slow outputs, waits; it is acknowledged only when its flows are safe with the outputs
+ * (mark.c), so that the publisher's window bounds what can wait, and the rest stays at the probe. A
+ * session that comes back asks for everything after the safe position, and drops what this process
+ * has pushed already. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,7 +45,7 @@ position_keep(struct session *s, const struct inbox *b)
 				p = &e->positions[i];
 	}
 	*p = (struct position){.node_id = s->node_id, .channel = b->channel, .seq = b->done,
-	    .used = ++e->position_clock};
+	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock};
 	memcpy(p->peer_end, s->peer_end, sizeof(p->peer_end));
 }
 
@@ -66,7 +67,7 @@ ask(struct session *s, const struct position *p)
 	msg_num(&m, MI_stats, e->want_stats);
 	if (p != NULL) {
 		msg_num(&m, MI_resume_channel, p->channel);
-		msg_num(&m, MI_resume_seq, p->seq);
+		msg_num(&m, MI_resume_seq, p->safe);
 	}
 	session_send(s, &m);
 }
@@ -126,7 +127,7 @@ static void
 on_subscribed(struct session *s, const struct msg *m)
 {
 	struct link_end *e = s->end;
-	const struct position *p = position_find(e, s);
+	struct position *p = position_find(e, s);
 	uint64_t next = m->u[MI_next], channel = m->u[MI_channel];
 	struct inbox *b = inbox_find(s, channel);
 	if (m->u[MI_sub] != sub_number || next == 0 || channel == 0) {
@@ -143,8 +144,14 @@ on_subscribed(struct session *s, const struct msg *m)
 			return;
 		}
 		*b = (struct inbox){.channel = channel, .received = next - 1, .done = next - 1,
-		    .acked = next - 1, .ack_due_us = NEVER};
+		    .marked = next - 1, .safe = next - 1, .acked = next - 1, .ack_due_us = NEVER};
 		s->sub_first = next;
+		if (p != NULL && m->u[MI_resumed] != 0 && p->channel == channel && p->seq >= next) {
+			/* pushed before, not yet safe then: it comes again and is dropped */
+			b->received = b->done = p->seq;
+			b->marked = b->safe = p->safe;
+			b->ack_due_us = e->link->now_us;
+		}
 		if (p != NULL && m->u[MI_resumed] == 0 && s->n_inbox == 1) {
 			counter_add(&e->counters, C_resume_failed, 1);
 			log_notice("link: %s: %s no longer has our position, flows since then may be "
@@ -152,6 +159,10 @@ on_subscribed(struct session *s, const struct msg *m)
 			    "else)", e->name, s->name);
 		}
 	}
+	if (p != NULL && p->channel != channel)
+		p->seq = p->safe = p->marked = 0; /* of a channel that is over */
+	if (p != NULL)
+		p->is_live = true;
 	if (next > b->received)
 		b->jump = next;
 	b->window = m->u[MI_window] > 0 ? m->u[MI_window] : 2 << 20;
@@ -237,9 +248,10 @@ on_gap(struct session *s, const struct msg *m)
 		return;
 	}
 	b->received = m->u[MI_to];
-	log_line(&s->end->gap_site, LOG_WARN, "link: %s: %s lost %llu flows before they were sent: "
-	    "its ring was full (raise ring there, or find out why this side is slow)",
-	    s->end->name, s->name, (unsigned long long)m->u[MI_flows]);
+	unsigned cause = m->u[MI_cause] < GAP_CAUSES ? (unsigned)m->u[MI_cause] : GAP_NONE;
+	log_line(&s->end->gap_site, LOG_WARN, "link: %s: %s lost %s%llu flows before they were sent: "
+	    "%s", s->end->name, s->name, cause == GAP_PROBE_RESTART ? "some, known are " : "",
+	    (unsigned long long)m->u[MI_flows], gap_text(cause));
 	enqueue(s, b, m, NULL);
 }
 
@@ -305,16 +317,19 @@ subscribe_ack(struct session *s, bool all, uint64_t now)
 {
 	for (unsigned i = 0; i < s->n_inbox; i++) {
 		struct inbox *b = &s->inbox[i];
-		if (b->done == b->acked ||
-		    (!all && b->done - b->acked < ACK_EVERY && b->unacked_bytes < b->window / 4 &&
+		bool marks = s->end->link->mark_fn != NULL;
+		uint64_t upto = marks ? b->safe : b->done;
+		if (upto <= b->acked ||
+		    (!all && !marks && upto - b->acked < ACK_EVERY && b->unacked_bytes < b->window / 4 &&
 			now < b->ack_due_us))
 			continue;
 		struct msg m = MSG(M_ACK, s->me, s->peer);
 		msg_num(&m, MI_channel, b->channel);
-		msg_num(&m, MI_seq, b->done);
-		b->acked = b->done;
-		b->unacked_bytes = 0;
-		b->ack_due_us = NEVER;
+		msg_num(&m, MI_seq, upto);
+		b->acked = upto;
+		if (!marks)
+			b->unacked_bytes = 0;
+		b->ack_due_us = upto == b->done ? NEVER : now + ACK_US;
 		session_send(s, &m);
 	}
 }
@@ -350,6 +365,9 @@ subscribe_work(struct link_end *e, uint64_t now)
 {
 	unsigned left = DECODE_BURST;
 	e->starved = false;
+	for (struct session *s = e->sessions; s != NULL && e->link->mark_fn != NULL; s = s->next)
+		if (s->up)
+			subscribe_ack(s, false, now);
 	for (struct session *s = e->sessions; s != NULL; s = s->next)
 		for (unsigned i = 0; i < s->n_inbox && s->up && !e->starved; i++)
 			e->starved = !work_inbox(s, &s->inbox[i], &left, now);
@@ -364,7 +382,8 @@ subscribe_tick(struct session *s, uint64_t now)
 {
 	uint64_t due = NEVER;
 	subscribe_ack(s, false, now);
-	for (unsigned i = 0; i < s->n_inbox; i++)
+	/* with marks it is mark_work() that looks at ack_due_us */
+	for (unsigned i = 0; i < s->n_inbox && s->end->link->mark_fn == NULL; i++)
 		due = min_u64(due, s->inbox[i].ack_due_us);
 	return due;
 }

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "filter/filter.h"
+#include "output/json_priv.h"
 #include "output/output.h"
 
 enum { PRINT_CHUNK = 256 << 10, ROTATED_MAX = 4096, POLL_MS = 100, STOP_US = 5000000 };
@@ -264,9 +265,8 @@ by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Is this the tail that rotate() puts behind a name? 20261122T100000.000: nothing else is ours. */
-static bool
-is_rotated(const char *tail)
+bool
+json_is_rotated(const char *tail)
 {
 	static const char form[] = "dddddddd" "T" "dddddd" "." "ddd";
 	size_t i = 0;
@@ -289,7 +289,7 @@ prune(struct json *j)
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL && n < ROTATED_MAX;) {
 		if (strncmp(e->d_name, base, len) == 0 && e->d_name[len] == '.' &&
-		    is_rotated(e->d_name + len + 1) && (names[n] = strdup(e->d_name)) != NULL)
+		    json_is_rotated(e->d_name + len + 1) && (names[n] = strdup(e->d_name)) != NULL)
 			n++;
 	}
 	if (n > 0)
@@ -379,6 +379,25 @@ print_batch(struct json *j, const struct batch *b)
 	}
 }
 
+/* Everything before a mark is in the file, on the disk, before it is said so. */
+static void
+reach(struct json *j, struct batch_mark *m)
+{
+	struct stat st;
+	if (j->out.n > 0)
+		flush(j);
+	if (!j->is_file)
+		return;
+	if (fdatasync(j->fd) != 0)
+		fail(j, "fdatasync");
+	if (fstat(j->fd, &st) != 0) {
+		atomic_store(&m->failed, true);
+		return;
+	}
+	struct batch_file f = {j->host.name, j->path, st.st_dev, st.st_ino, (uint64_t)st.st_size};
+	m->file(m, &f);
+}
+
 static void
 adopt(struct json *j)
 {
@@ -413,7 +432,10 @@ writer(void *arg)
 			drop_queue(j);
 		struct batch *b = queue_pop(j->queue);
 		if (b != NULL) {
-			print_batch(j, b);
+			if (b->mark != NULL)
+				reach(j, b->mark);
+			else
+				print_batch(j, b);
 			batch_unref(&b);
 			if (j->out.n > 0 && now - j->oldest_us >= j->now->flush_us)
 				flush(j);

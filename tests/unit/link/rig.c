@@ -12,6 +12,14 @@
 static const char *const types[] = {"publish", "subscribe", NULL};
 static const char *const apps[] = {"http", "tls", "dns", "ssh", "ntp"};
 
+double
+slowness(void)
+{
+	const char *text = getenv("FLOWBUS_SLOW");
+	double x = text != NULL ? strtod(text, NULL) : 1;
+	return x >= 1 ? x : 1;
+}
+
 struct link *
 node_start(const char *name, uint64_t node_id)
 {
@@ -285,6 +293,7 @@ assert_flows(struct end *e, const char *filter, uint64_t from, uint64_t to)
 bool
 wait_count(struct end *e, size_t n, int ms)
 {
+	ms = (int)(ms * slowness());
 	for (int i = 0; i < ms / 5 && end_count(e) < n; i++)
 		clock_sleep_us(5000);
 	return end_count(e) >= n;
@@ -300,7 +309,7 @@ bool
 wait_up(struct link *l, unsigned peers, int ms)
 {
 	unsigned n = 0;
-	for (int i = 0; i < ms / 5; i++) {
+	for (int i = 0; i < (int)(ms * slowness()) / 5; i++) {
 		n = 0;
 		link_peers(l, NULL, count_up, &n);
 		if (n == peers)
@@ -319,7 +328,7 @@ count_subs(void *arg, const struct link_subscription *s)
 bool
 wait_subs(struct link *l, unsigned subs, int ms)
 {
-	for (int i = 0; i < ms / 5; i++) {
+	for (int i = 0; i < (int)(ms * slowness()) / 5; i++) {
 		unsigned n = 0;
 		link_subscriptions(l, NULL, count_subs, &n);
 		if (n == subs)
@@ -338,7 +347,7 @@ count_open(void *arg, const struct link_subscription *s)
 bool
 wait_acked(struct link *l, int ms)
 {
-	for (int i = 0; i < ms / 5; i++) {
+	for (int i = 0; i < (int)(ms * slowness()) / 5; i++) {
 		uint64_t n = 0;
 		link_subscriptions(l, NULL, count_open, &n);
 		if (n == 0)
@@ -351,7 +360,7 @@ wait_acked(struct link *l, int ms)
 bool
 wait_why(struct end *e, const char *words, int ms)
 {
-	for (int i = 0; i < ms / 5; i++) {
+	for (int i = 0; i < (int)(ms * slowness()) / 5; i++) {
 		if (end_why_has(e, words))
 			return true;
 		clock_sleep_us(5000);
@@ -436,7 +445,7 @@ bool
 wait_offered(struct link *l, const char *peer, uint64_t n, int ms)
 {
 	struct link_subscription s;
-	for (int i = 0; i < ms / 5; i++) {
+	for (int i = 0; i < (int)(ms * slowness()) / 5; i++) {
 		if (sub_row(l, peer, &s) && s.offered >= n)
 			return true;
 		clock_sleep_us(5000);

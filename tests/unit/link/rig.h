@@ -40,6 +40,8 @@ struct end {
 	unsigned n_states;
 };
 
+/** FLOWBUS_SLOW: how much longer things take here (sanitizers, valgrind); 1 by default. */
+double slowness(void);
 struct link *node_start(const char *name, uint64_t node_id);
 /** @fmt gives the words of an attach line: TYPE ADDRESS [option=value ...]. */
 int end_attach(struct link *l, struct end *e, struct err *err, const char *fmt, ...)

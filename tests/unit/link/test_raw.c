@@ -447,15 +447,15 @@ stall_on_gap(void *arg, enum log_level level, const char *line)
 
 /* To the peer of a raw ROUTER, or over a raw DEALER (@rid_n 0). */
 static void
-raw_send_to(void *s, const uint8_t *rid, int rid_n, const struct msg *m, const void *frame, size_t len)
+raw_send_to(void *s, const uint8_t *rid, int rid_n, const struct msg *m, struct strv frame)
 {
 	struct buf out = buf_init(0);
 	msg_encode(m, &out);
 	if (rid_n > 0)
 		assert_true(zmq_send(s, rid, (size_t)rid_n, ZMQ_SNDMORE) >= 0);
-	assert_true(zmq_send(s, out.p, out.n, len > 0 ? ZMQ_SNDMORE : 0) >= 0);
-	if (len > 0)
-		assert_true(zmq_send(s, frame, len, 0) >= 0);
+	assert_true(zmq_send(s, out.p, out.n, frame.n > 0 ? ZMQ_SNDMORE : 0) >= 0);
+	if (frame.n > 0)
+		assert_true(zmq_send(s, frame.p, frame.n, 0) >= 0);
 	buf_fini(&out);
 }
 
@@ -474,13 +474,13 @@ raw_probe(void *s, bool binds, uint8_t rid[64], int *rid_n)
 		m.to = r.from;
 		msg_num(&m, MI_protocol, 1);
 	}
-	raw_send_to(s, rid, *rid_n, &m, NULL, 0);
+	raw_send_to(s, rid, *rid_n, &m, (struct strv){NULL, 0});
 	raw_expect(s, M_SUBSCRIBE, room, &r);
 	m = MSG(M_SUBSCRIBED, 33, r.from);
 	msg_num(&m, MI_sub, 1);
 	msg_num(&m, MI_channel, 9);
 	msg_num(&m, MI_next, 1);
-	raw_send_to(s, rid, *rid_n, &m, NULL, 0);
+	raw_send_to(s, rid, *rid_n, &m, (struct strv){NULL, 0});
 	return r.from;
 }
 
@@ -494,11 +494,12 @@ gone_between_two_parts(bool binds)
 	struct end a;
 	struct stall stall = {false, false};
 	struct msg m;
-	uint8_t rid[64], frame[100] = {0};
+	uint8_t rid[64];
+	char frame[100] = {0};
 	int port = free_port(), rid_n;
 	void *s = binds ? raw_open(ZMQ_ROUTER, port) : NULL;
-	end_open(node, &a, "subscribe tcp://127.0.0.1:%d?%s heartbeat=20s retry_min=10ms retry_max=20ms",
-	    port, binds ? "connect" : "bind");
+	end_open(node, &a, "subscribe tcp://127.0.0.1:%d?%s heartbeat=20s retry_min=10ms "
+	    "retry_max=20ms", port, binds ? "connect" : "bind");
 	if (!binds)
 		s = raw_open(ZMQ_DEALER, port);
 	uint64_t peer = raw_probe(s, binds, rid, &rid_n);
@@ -510,7 +511,7 @@ gone_between_two_parts(bool binds)
 	msg_num(&m, MI_to, 1);
 	msg_num(&m, MI_flows, 1);
 	msg_num(&m, MI_bytes, 1);
-	raw_send_to(s, rid, rid_n, &m, NULL, 0);
+	raw_send_to(s, rid, rid_n, &m, (struct strv){NULL, 0});
 	for (int i = 0; i < 1000 && !atomic_load(&stall.reached); i++)
 		clock_sleep_us(5000);
 	assert_true(atomic_load(&stall.reached));
@@ -519,7 +520,7 @@ gone_between_two_parts(bool binds)
 		msg_num(&m, MI_channel, 9);
 		msg_num(&m, MI_seq, seq);
 		msg_num(&m, MI_flows, 10);
-		raw_send_to(s, rid, rid_n, &m, frame, sizeof(frame));
+		raw_send_to(s, rid, rid_n, &m, (struct strv){frame, sizeof(frame)});
 	}
 	clock_sleep_us(200000);
 	zmq_close(s);
