@@ -356,6 +356,28 @@ checkpoint_link(struct engine *e, struct err *err)
 /* ---- changes and the end */
 
 void
+checkpoint_output(struct engine *e, const struct conf_endpoint *x)
+{
+	struct checkpoint *cp = e->checkpoint;
+	struct stat st;
+	if (cp == NULL || !cp->is_running || strcmp(x->type, "json") != 0 ||
+	    stat(x->address, &st) != 0 || !S_ISREG(st.st_mode))
+		return;
+	pthread_mutex_lock(&cp->lock);
+	struct saved_file *files = realloc(cp->files, (cp->n_files + 1) * sizeof(*files));
+	if (files != NULL) {
+		cp->files = files;
+		struct saved_file *to = &files[cp->n_files++];
+		*to = (struct saved_file){.device = st.st_dev, .inode = st.st_ino,
+		    .size = (uint64_t)st.st_size};
+		snprintf(to->name, sizeof(to->name), "%s", x->name);
+		snprintf(to->path, sizeof(to->path), "%s", x->address);
+		save(cp);
+	}
+	pthread_mutex_unlock(&cp->lock);
+}
+
+void
 checkpoint_forget(struct engine *e, const char *end)
 {
 	struct checkpoint *cp = e->checkpoint;

@@ -209,6 +209,7 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 		return rc;
 	rc = ep->type->start(ep->self, err);
 	if (rc == 0 && ep->type->direction == PORT_OUTPUT) {
+		checkpoint_output(e, ep->conf);
 		struct bus_out out = {ep, ep->type, ep->self, ep->number};
 		rc = bus_add(&e->bus, &out);
 		if (rc != 0) {

@@ -184,6 +184,8 @@ void engine_removed_del(struct engine *e, const char *name);
 int checkpoint_start(struct engine *e, const struct conf *c, struct err *err);
 /** The link has started: give it the positions, and save what it marks. */
 int checkpoint_link(struct engine *e, struct err *err);
+/** A file output is open and not yet on the bus: its length now is where it is cut back to. */
+void checkpoint_output(struct engine *e, const struct conf_endpoint *x);
 /** A subscribing endpoint was detached: its positions are of no use any more. */
 void checkpoint_forget(struct engine *e, const char *end);
 /** After all endpoints have stopped, before the link does. */

@@ -177,6 +177,7 @@ struct inbox {
 	uint64_t done;     /* last sequence pushed to the host */
 	uint64_t marked;   /* `done` when the mark under way was set */
 	uint64_t safe;     /* last sequence whose flows the outputs have and that is saved */
+	bool is_saved, is_marked; /* its position, once: nothing is pushed before */
 	uint64_t acked;    /* last sequence acknowledged */
 	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
 	uint64_t ack_due_us;

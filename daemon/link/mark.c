@@ -4,7 +4,8 @@
  * What a subscribing end has pushed is not safe yet: it may wait in an output's queue. A mark is a
  * point in the order of pushes, the same for all ends; the engine says when everything before it is
  * with the outputs and the positions are saved. Only then is it acknowledged, so that a collector
- * that is killed gets it again and cuts its files back to the same point. */
+ * that is killed gets it again and cuts its files back to the same point. Nothing of a channel is
+ * pushed before its position was saved once: there must be a point to go back to. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -34,6 +35,8 @@ mark_open(const struct link_end *e)
 static uint64_t
 inbox_due(const struct session *s, const struct inbox *b, uint64_t now)
 {
+	if (!b->is_saved)
+		return now;
 	if (!inbox_open(b))
 		return NEVER;
 	if (s->end->draining || b->done - b->safe >= ACK_EVERY * 4 ||
@@ -93,6 +96,7 @@ note(struct link *l, struct link_position *p, size_t *n_out)
 			for (unsigned i = 0; i < s->n_inbox; i++) {
 				struct inbox *b = &s->inbox[i];
 				b->marked = b->done;
+				b->is_marked = true;
 				b->marked_bytes = b->unacked_bytes;
 				if (b->channel != s->current)
 					continue;
@@ -116,6 +120,7 @@ settle(struct link *l)
 				struct inbox *b = &s->inbox[i];
 				if (b->marked > b->safe)
 					b->safe = b->marked;
+				b->is_saved |= b->is_marked;
 				b->unacked_bytes -= b->marked_bytes;
 				b->marked_bytes = 0;
 			}

@@ -340,7 +340,7 @@ record_of(const struct slot *s)
 void
 channel_fetch(struct channel *ch, struct slot *s)
 {
-	struct spool_record r[FETCH_MAX];
+	struct spool_record r[FETCH_MAX] = {0};
 	uint64_t bytes = 0;
 	unsigned n = 0;
 	if (s->is_wanted)
@@ -354,6 +354,8 @@ channel_fetch(struct channel *ch, struct slot *s)
 		r[n++] = record_of(at);
 		bytes += at->len;
 	}
+	if (n == 0)
+		return;
 	if (!spool_read(ch->end->spool, ch->id, r, n)) {
 		end_due(ch->end, ch->end->link->now_us + BLOCKED_US);
 		return;

@@ -68,7 +68,7 @@ struct spool_where {
 /**
  * Make the directory of the end below dir, or open it and read what is there: *found_out is an
  * array of *n_found, freed with spool_found_free. @wake is signalled when something is done, @home
- * gets frames that libzmq releases. 0 or -E_* with @err: directory missing, not ours, in use. [main]
+ * gets frames that libzmq releases. 0 or -E_* with @err: it is missing, not ours, in use. [main]
  */
 int spool_open(const struct spool_where *w, struct wake *wake, struct freelist *home,
     struct spool **out, struct spool_found **found_out, size_t *n_found, struct err *err);

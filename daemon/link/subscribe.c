@@ -337,6 +337,8 @@ subscribe_ack(struct session *s, bool all, uint64_t now)
 static bool
 work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 {
+	if (s->end->link->mark_fn != NULL && !b->is_saved)
+		return true; /* until the first mark */
 	while (b->head != NULL && *left > 0) {
 		struct inframe *f = b->head;
 		size_t size = zmq_msg_size(&f->msg);
