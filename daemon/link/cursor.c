@@ -167,7 +167,7 @@ cursor_ack(struct cursor *c, uint64_t seq)
 		return;
 	}
 	settle(c, seq);
-	ch->meta_changed |= c->acked != before;
+	ch->acked_changed |= c->acked != before;
 	if (c->last != 0 && c->acked >= c->last)
 		cursor_free(c);
 	/* only the slowest one holds frames */

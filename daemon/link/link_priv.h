@@ -149,7 +149,10 @@ struct channel {
 	uint64_t *loaded;        /* sequences read back, oldest first; LOADED_MAX of them */
 	uint32_t loaded_head, n_loaded;
 	uint64_t loaded_bytes;
-	bool meta_changed, meta_saved;
+	bool meta_changed;       /* who subscribes */
+	bool acked_changed;      /* only how far they are */
+	bool meta_saved;         /* ever */
+	uint64_t acked_us;       /* when how far they are was saved last */
 	uint64_t offered, filtered, passed, raw_bytes, filter_ns;
 	struct cursor *cursors;
 };

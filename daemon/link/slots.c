@@ -12,9 +12,11 @@
 
 #include "base/clock.h"
 
+enum { CLOSE_TRIES = 2000 };
 enum { FETCH_MAX = 64, FETCH_BYTES = 1 << 20, LOADED_BYTES = 4 << 20 };
 
-#define META_US UINT64_C(1000000)
+#define META_US  UINT64_C(1000000)
+#define ACKED_US UINT64_C(10000000) /* collectors that saved their own position know better */
 #define RESTART_JUMP (UINT64_C(1) << 32) /* more frames than can have been sent unwritten */
 
 static struct slot *
@@ -425,7 +427,7 @@ save_meta(struct channel *ch, bool is_clean)
 		memcpy(k->user, c->user, sizeof(k->user));
 	}
 	if (m.filter != NULL && m.cursors != NULL && spool_meta(ch->end->spool, &m))
-		ch->meta_changed = false;
+		ch->meta_changed = ch->acked_changed = false;
 	free(m.filter);
 	free(m.cursors);
 }
@@ -468,12 +470,15 @@ channel_spool(struct link_end *e, uint64_t now)
 	}
 	bool due = now >= e->meta_us + META_US;
 	for (struct channel *ch = e->channels; ch != NULL; ch = ch->next) {
+		if (ch->acked_changed && now >= ch->acked_us + ACKED_US)
+			ch->meta_changed = true;
 		if (ch->meta_changed && (due || !ch->meta_saved)) {
 			save_meta(ch, false); /* a new channel's is written before its first frame */
-			ch->meta_saved = !ch->meta_changed;
+			ch->meta_saved |= !ch->meta_changed;
+			ch->acked_us = now;
 		}
 		submit(ch);
-		if (ch->meta_changed)
+		if (ch->meta_changed || ch->acked_changed)
 			end_due(e, now + META_US);
 	}
 	if (due) {
@@ -490,12 +495,18 @@ channel_keep_all(struct link_end *e)
 		return;
 	for (struct channel *ch = e->channels; ch != NULL; ch = ch->next) {
 		channel_seal(ch, e->link->now_us);
-		do
+		channel_spool(e, e->link->now_us);
+		for (int tries = 0; channel_slot(ch, ch->submit_from) != NULL && tries < CLOSE_TRIES;
+		     tries++) {
+			clock_sleep_us(1000); /* the queue to its thread is full */
 			channel_spool(e, e->link->now_us);
-		while (channel_slot(ch, ch->submit_from) != NULL);
-		do
+		}
+		ch->meta_changed = true;
+		for (int tries = 0; ch->meta_changed && tries < CLOSE_TRIES; tries++) {
+			if (tries > 0)
+				clock_sleep_us(1000);
 			save_meta(ch, true);
-		while (ch->meta_changed);
+		}
 	}
 }
 

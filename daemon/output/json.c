@@ -386,8 +386,6 @@ reach(struct json *j, struct batch_mark *m)
 	struct stat st;
 	if (j->out.n > 0)
 		flush(j);
-	if (!j->is_file)
-		return;
 	if (fdatasync(j->fd) != 0)
 		fail(j, "fdatasync");
 	if (fstat(j->fd, &st) != 0) {
@@ -472,6 +470,10 @@ json_take(void *self, struct batch *b)
 {
 	struct json *j = self;
 	uint32_t n = b->n;
+	if (b->mark != NULL && !j->is_file) { /* nothing to cut back: nobody waits for a pipe */
+		batch_unref(&b);
+		return true;
+	}
 	atomic_fetch_add(&j->pending, 1);
 	if (!queue_push(j->queue, b)) {
 		atomic_fetch_sub(&j->pending, 1);
