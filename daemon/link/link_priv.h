@@ -413,6 +413,8 @@ struct link {
 /* link.c */
 int link_call(struct link *l, int (*fn)(struct link *, void *, struct call *), void *arg);
 void link_call_done(struct link *l, struct call *c);
+/** One end's part of a round of the loop: receive, work, send, what is due. When to come again. */
+uint64_t end_round(struct link_end *e, uint64_t now);
 static inline void
 end_due(struct link_end *e, uint64_t us)
 {
