@@ -108,19 +108,18 @@ session_drop(struct session *s, const char *why)
 void
 session_reap(struct link_end *e)
 {
-	for (bool again = true; again;) {
-		again = false;
-		for (struct session *s = e->sessions; s != NULL && !again; s = s->next) {
-			if (!s->dead)
-				continue;
-			again = true;
-			if (e->is_bind) {
-				cut(s);
-				session_drop(s, "connection lost");
-			} else {
-				sock_down(e, false, "connection lost");
-			}
+	for (struct session *s = e->sessions; s != NULL;) {
+		if (!s->dead) {
+			s = s->next;
+			continue;
 		}
+		if (e->is_bind) {
+			cut(s);
+			session_drop(s, "connection lost");
+		} else {
+			sock_down(e, false, "connection lost");
+		}
+		s = e->sessions; /* others may have gone or come with it */
 	}
 }
 
