@@ -44,6 +44,7 @@ enum {
 	ACK_EVERY = 16,
 	SECONDS_QUEUE = 1024,
 };
+#define WINDOW_MAX  (UINT64_C(1) << 30) /* whatever a publisher says: the greatest `window` */
 #define ACK_US      UINT64_C(1000000)
 #define BLOCKED_US  UINT64_C(5000)
 #define HELLO_US    UINT64_C(5000000)
@@ -185,6 +186,7 @@ struct inbox {
 	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
 	uint64_t ack_due_us;
 	struct inframe *head, *tail;
+	uint32_t n_waiting;
 	uint64_t waiting_bytes, unacked_bytes, marked_bytes;
 };
 

@@ -107,6 +107,7 @@ inbox_clear(struct inbox *b)
 		free(f);
 	}
 	b->tail = NULL;
+	b->n_waiting = 0;
 	b->waiting_bytes = 0;
 }
 
@@ -165,7 +166,7 @@ on_subscribed(struct session *s, const struct msg *m)
 		p->is_live = true;
 	if (next > b->received)
 		b->jump = next;
-	b->window = m->u[MI_window] > 0 ? m->u[MI_window] : 2 << 20;
+	b->window = m->u[MI_window] > 0 ? min_u64(m->u[MI_window], WINDOW_MAX) : 2 << 20;
 	end_state(e, PORT_UP, "");
 }
 
@@ -187,13 +188,24 @@ on_refused(struct session *s, const struct msg *m)
 
 /* ---- frames */
 
+/* More than a publisher may have unacknowledged: of one channel, and in all channels of a session. */
+static bool
+is_too_much(const struct session *s, const struct inbox *b, size_t size)
+{
+	uint64_t all = size;
+	for (unsigned i = 0; i < s->n_inbox; i++)
+		all += s->inbox[i].waiting_bytes;
+	return b->n_waiting >= FLIGHT_MAX || b->waiting_bytes + size > b->window + FRAME_MAX ||
+	    all > WINDOW_MAX + FRAME_MAX;
+}
+
 static void
 enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *frame)
 {
 	struct link_end *e = s->end;
 	struct inframe *f = malloc(sizeof(*f));
 	size_t size = frame != NULL ? zmq_msg_size(frame) : 0;
-	if (f == NULL || b->waiting_bytes + size > b->window + FRAME_MAX) {
+	if (f == NULL || is_too_much(s, b, size)) {
 		free(f);
 		log_warn("link: %s: %s sends more than its window, cutting it off", e->name, s->name);
 		s->dead = true;
@@ -203,6 +215,7 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 	zmq_msg_init(&f->msg);
 	if (frame != NULL)
 		zmq_msg_move(&f->msg, frame);
+	b->n_waiting++;
 	b->waiting_bytes += size;
 	if (b->tail != NULL)
 		b->tail->next = f;
@@ -345,6 +358,7 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 		if (!decode(s, f, now))
 			return false;
 		b->done = f->seq;
+		b->n_waiting--;
 		b->waiting_bytes -= size;
 		b->unacked_bytes += size;
 		b->head = f->next;
