@@ -376,6 +376,21 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 	return true;
 }
 
+/* Who came first this time comes last the next: a peer that always has more does not hold the others
+ * up. */
+static void
+take_turns(struct link_end *e)
+{
+	struct session *first = e->sessions, **at = &e->sessions;
+	if (first == NULL || first->next == NULL)
+		return;
+	e->sessions = first->next;
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = first;
+	first->next = NULL;
+}
+
 void
 subscribe_work(struct link_end *e, uint64_t now)
 {
@@ -387,6 +402,8 @@ subscribe_work(struct link_end *e, uint64_t now)
 	for (struct session *s = e->sessions; s != NULL; s = s->next)
 		for (unsigned i = 0; i < s->n_inbox && s->up && !e->starved; i++)
 			e->starved = !work_inbox(s, &s->inbox[i], &left, now);
+	if (e->starved || left == 0)
+		take_turns(e);
 	if (e->starved)
 		end_due(e, now + BLOCKED_US);
 	else if (left == 0)

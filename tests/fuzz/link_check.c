@@ -94,6 +94,19 @@ check_inboxes(const struct session *s)
 	assert_always(all <= (UINT64_C(1) << 30) + FRAME_MAX);
 }
 
+/* However much others send, the honest probe's frames have their turn. */
+static void
+check_turn(const struct session *s)
+{
+	const struct inbox *b = s->n_inbox > 0 ? &s->inbox[0] : NULL;
+	if (s->node_id != honest_node() || !s->up)
+		return;
+	if (b == NULL || b->head == NULL || b->done != world->served || world->hold)
+		world->waits = 0;
+	world->served = b != NULL ? b->done : 0;
+	assert_always(world->waits++ <= 4 * PEERS);
+}
+
 void
 check_bounds(void)
 {
@@ -106,8 +119,10 @@ check_bounds(void)
 		for (const struct pending *p = s->pend; p != NULL; p = p->next)
 			pending++;
 		assert_always(pending == s->n_pend && pending <= CONTROL_MAX);
-		if (!e->is_publish)
+		if (!e->is_publish) {
 			check_inboxes(s);
+			check_turn(s);
+		}
 		unsigned cursors = 0;
 		for (const struct cursor *c = s->cursors; c != NULL; c = c->sess_next, cursors++)
 			assert_always(c->sess == s);

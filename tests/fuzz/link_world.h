@@ -73,6 +73,9 @@ struct world {
 	struct batch *held[256];
 	unsigned n_held;
 	uint64_t n_seconds;
+	/* of the honest probe's frames: the last one given to the host, rounds since with one waiting */
+	uint64_t served;
+	unsigned waits;
 	struct batch_pool *pool;   /* of batches made here */
 	uint64_t next_id;          /* of flows pushed into a publishing end */
 	void *honest;
