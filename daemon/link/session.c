@@ -316,14 +316,16 @@ refuse(struct session *s, int code, const char *text)
 static struct session *
 same_identity(const struct session *s)
 {
-	for (struct session *t = s->end->sessions, *next; t != NULL; t = next) {
-		next = t->next;
+	for (struct session *t = s->end->sessions; t != NULL;) {
 		if (t == s || !t->up || t->node_id != s->node_id ||
-		    strcmp(t->peer_end, s->peer_end) != 0 || strcmp(t->user, s->user) != 0)
+		    strcmp(t->peer_end, s->peer_end) != 0 || strcmp(t->user, s->user) != 0) {
+			t = t->next;
 			continue;
+		}
 		if (!t->dead)
 			return t;
 		session_drop(t, "connection lost");
+		t = s->end->sessions; /* one that waited for this comes up with it */
 	}
 	return NULL;
 }

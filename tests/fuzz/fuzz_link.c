@@ -304,7 +304,9 @@ step(struct in *in)
 			link_second(world->e, &s);
 		}
 	}
-	if (world->e->is_bind && (op & 0x80) == 0)
+	if ((op & 0x80) != 0)
+		return; /* more happens before the end looks */
+	if (world->e->is_bind)
 		honest_step((op & 0x40) != 0);
 	world_round();
 }

@@ -3,6 +3,7 @@
 #include "link_world.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 
 struct world *world;
@@ -318,6 +319,18 @@ __wrap_address_peer(int fd, char *out, size_t size, char *ip, size_t ip_size)
 	snprintf(ip, ip_size, "%.*s", p != NULL ? (int)strcspn(p->address, ":") : 0, out);
 }
 
+int __wrap_getsockname(int fd, struct sockaddr *sa, socklen_t *len);
+int
+__wrap_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	const struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(5556)};
+	(void)fd;
+	assert_always(*len >= sizeof(in));
+	memcpy(sa, &in, sizeof(in));
+	*len = sizeof(in);
+	return 0;
+}
+
 int __wrap_shutdown(int fd, int how);
 int
 __wrap_shutdown(int fd, int how)
@@ -411,6 +424,7 @@ set_end(struct link_end *e, bool publish, bool bind)
 	    .fields = field_set_all(), .want_codec = -1, .want_stats = true, .due_us = 0};
 	snprintf(e->name, sizeof(e->name), "end");
 	snprintf(e->addr.endpoint, sizeof(e->addr.endpoint), "tcp://192.0.2.1:5556");
+	snprintf(e->bound, sizeof(e->bound), "tcp://0.0.0.0:5556");
 	e->greet.fd = e->dial.fd = -1;
 	e->addr.bind = bind;
 }
