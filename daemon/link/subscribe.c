@@ -225,6 +225,19 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 	end_due(e, 0);
 }
 
+/* The publisher does not know that we have it: it is acknowledged again, not taken again. */
+static void
+on_repeated(struct session *s, struct inbox *b, uint64_t seq)
+{
+	struct link_end *e = s->end;
+	counter_add(&e->counters, C_frame_repeated, 1);
+	if (seq == 0 || seq > b->done)
+		return;
+	b->acked = min_u64(b->acked, seq - 1);
+	b->ack_due_us = min_u64(b->ack_due_us, e->link->now_us + ACK_US);
+	end_due(e, b->ack_due_us);
+}
+
 static void
 on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 {
@@ -238,7 +251,7 @@ on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 	if (s->end->draining)
 		return; /* it comes again when we are back */
 	if (seq <= b->received) {
-		counter_add(k, C_frame_repeated, 1);
+		on_repeated(s, b, seq);
 		return;
 	}
 	if (seq > b->received + 1 && seq != b->jump)
@@ -257,7 +270,7 @@ on_gap(struct session *s, const struct msg *m)
 		return;
 	}
 	if (m->u[MI_to] <= b->received) {
-		counter_add(&s->end->counters, C_frame_repeated, 1);
+		on_repeated(s, b, m->u[MI_to]);
 		return;
 	}
 	b->received = m->u[MI_to];

@@ -13,6 +13,7 @@ struct in {
 	const uint8_t *p;
 	size_t n;
 	bool claims; /* hostile peers may say that they are the honest one */
+	bool lazy;   /* the honest one does not acknowledge */
 };
 
 static uint8_t
@@ -201,7 +202,7 @@ proper(struct in *in, struct peer *p)
 	msg_num(&m, MI_protocol, MSG_VERSION);
 	uint8_t who = octet(in);
 	bool claim = in->claims && who < 0x40 && may_claim();
-	msg_num(&m, MI_node_id, claim ? honest_node() : 0x2000 + who % 8U);
+	msg_num(&m, MI_node_id, claim ? honest_node() : 0x2000 + who % 64U);
 	msg_text(&m, MI_end, claim ? STRV("honest") : STRV("hostile"));
 	msg_text(&m, MI_name, STRV("hostile"));
 	peer_say(p, &m, NULL);
@@ -299,6 +300,8 @@ step(struct in *in)
 		world->peer[0].blocked = (op & 0x10) != 0;
 		break;
 	default: /* a second of statistics, or nothing */
+		if (op >> 4 == 1 || op >> 4 == 2)
+			in->lazy = op >> 4 == 1;
 		if (world->e->is_publish) {
 			struct stats_second s = {.second = 1, .interface = "eth0"};
 			link_second(world->e, &s);
@@ -307,14 +310,14 @@ step(struct in *in)
 	if ((op & 0x80) != 0)
 		return; /* more happens before the end looks */
 	if (world->e->is_bind)
-		honest_step((op & 0x40) != 0);
+		honest_step(in->lazy || (op & 0x40) != 0);
 	world_round();
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct in in = {data, size, false};
+	struct in in = {data, size, false, false};
 	uint8_t mode = octet(&in);
 	bool bind = (mode & 2) != 0;
 	in.claims = (mode & 8) != 0;

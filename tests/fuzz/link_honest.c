@@ -256,8 +256,11 @@ on_subscribe(const struct msg *m)
 	struct honest *h = self();
 	struct msg r = message(M_SUBSCRIBED);
 	bool told = m->u[MI_resume_channel] == h->channel && m->u[MI_resume_seq] <= h->last;
-	assert_always(!told || m->u[MI_resume_seq] >= h->acked);
-	h->at = (told ? m->u[MI_resume_seq] : h->acked) + 1;
+	h->at = h->acked + 1;
+	if (told && m->u[MI_resume_seq] >= h->at)
+		h->at = m->u[MI_resume_seq] + 1;
+	if (told && h->at > 1)
+		h->at--; /* what it has already is to be ignored */
 	if (!told) { /* it has forgotten what it had of us: then it may get that again */
 		assert_always(honest_may_be_forgotten || h->want == PROBE_IDS ||
 		    m->u[MI_resume_channel] == 0);
@@ -277,11 +280,14 @@ on_ack(const struct msg *m)
 {
 	struct honest *h = self();
 	uint64_t seq = m->u[MI_seq];
-	assert_always(m->u[MI_channel] == h->channel && seq >= h->acked && seq < h->at);
+	assert_always(m->u[MI_channel] == h->channel && seq <= h->last);
+	if (seq >= h->at) /* of what it had before: not sent in this session yet, it comes again */
+		return;
 	for (uint64_t s = h->acked + 1; s <= seq; s++)
 		assert_always(h->frame[s % FRAMES].is_gap ||
 		    h->frame[s % FRAMES].id + h->frame[s % FRAMES].n <= h->want);
-	h->acked = seq;
+	if (seq > h->acked)
+		h->acked = seq;
 }
 
 static void

@@ -356,6 +356,9 @@ class Client:
         box = p.inboxes.get(channel)
         if box is None:
             box = p.inboxes[channel] = Inbox(n, items.get("window") or 2 << 20)
+            before, seq = self.positions.get(p.ident, (None, 0))
+            if before == channel:
+                box.received = box.acked = max(n - 1, seq)
         elif n > box.received:
             box.jump = n
         p.current = channel
@@ -374,7 +377,7 @@ class Client:
             self.n["damaged"] += 1
             return
         if items["seq"] <= box.received:
-            self.n["repeated"] += 1
+            self.repeated(box, items["seq"])
             return
         if items["seq"] != box.received + 1 and items["seq"] != box.jump:
             self.n["missing"] += items["seq"] - box.received - 1
@@ -402,7 +405,7 @@ class Client:
         if box is None or items["to"] < items["from"]:
             self.n["damaged"] += 1
         elif items["to"] <= box.received:
-            self.n["repeated"] += 1
+            self.repeated(box, items["to"])
         else:
             if items["from"] != box.received + 1:
                 self.n["missing"] += items["from"] - box.received - 1
@@ -430,6 +433,12 @@ class Client:
         box.octets += octets
         box.due = box.due or time.monotonic() + ACK_SECONDS
         self.ack(p, False)
+
+    def repeated(self, box, seq):
+        """The publisher does not know that we have it."""
+        self.n["repeated"] += 1
+        box.acked = min(box.acked, seq - 1)
+        box.due = box.due or time.monotonic() + ACK_SECONDS
 
     def ack(self, p, all_of_it):
         now = time.monotonic()
