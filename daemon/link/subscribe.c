@@ -188,7 +188,7 @@ on_refused(struct session *s, const struct msg *m)
 
 /* ---- frames */
 
-/* More than a publisher may have unacknowledged: of one channel, and in all channels of a session. */
+/* More than a publisher may have unacknowledged, of one channel and in all of a session. */
 static bool
 is_too_much(const struct session *s, const struct inbox *b, size_t size)
 {
@@ -389,8 +389,8 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 	return true;
 }
 
-/* Who came first this time comes last the next: a peer that always has more does not hold the others
- * up. */
+/* Who came first this time comes last the next: a peer that always has more does not hold the
+ * others up. */
 static void
 take_turns(struct link_end *e)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fuzz/fuzz_link.c - the state machine of the link: messages in any order, damaged, forged, replayed.
+ * fuzz/fuzz_link.c - the state machine of the link: messages in any order, damaged, forged.
  *
  * The input's first octet chooses the end (publishing or subscribing, bound or connecting, a small
  * ring), then come steps of an octet and its arguments. Peers 1-3 are hostile; peer 0 keeps to the
@@ -25,8 +25,8 @@ octet(struct in *in)
 	return *in->p++;
 }
 
-static const char *const filters[] = {"", "proto tcp", "proto 6", "app http", "proto nonsense", "(",
-    "bytes > 10 and bytes > 10", "src port 80 or dst port in (1,2,3-9)"};
+static const char *const filters[] = {"", "proto tcp", "proto 6", "app http", "proto nonsense",
+    "(", "bytes > 10 and bytes > 10", "src port 80 or dst port in (1,2,3-9)"};
 
 static uint64_t
 number(struct in *in, const struct peer *p, enum msg_item i)
@@ -34,7 +34,8 @@ number(struct in *in, const struct peer *p, enum msg_item i)
 	uint8_t how = octet(in);
 	if (how < 0xc0) { /* what fits */
 		if (i == MI_channel || i == MI_resume_channel)
-			return (how & 1) != 0 ? p->channel : how == 2 ? world->peer[0].channel : 0xbadU + how / 8U;
+			return (how & 1) != 0 ? p->channel : how == 2 ? world->peer[0].channel :
+			    0xbadU + how / 8U;
 		if (i == MI_seq || i == MI_next || i == MI_from || i == MI_to || i == MI_resume_seq)
 			return p->next + how;
 		if (i == MI_node_id)
@@ -299,9 +300,13 @@ step(struct in *in)
 		honest_excuse();
 		world->peer[0].blocked = (op & 0x10) != 0;
 		break;
-	default: /* a second of statistics, or nothing */
+	default: /* a second of statistics, habits of the honest one */
 		if (op >> 4 == 1 || op >> 4 == 2)
 			in->lazy = op >> 4 == 1;
+		if (op >> 4 == 3 && !in->claims && honest_is_up()) {
+			honest_excuse();
+			world->peer[0].deaf = true;
+		}
 		if (world->e->is_publish) {
 			struct stats_second s = {.second = 1, .interface = "eth0"};
 			link_second(world->e, &s);

@@ -101,7 +101,10 @@ check_turn(const struct session *s)
 	const struct inbox *b = s->n_inbox > 0 ? &s->inbox[0] : NULL;
 	if (s->node_id != honest_node() || !s->up)
 		return;
-	if (b == NULL || b->head == NULL || b->done != world->served || world->hold)
+	/* (nothing is taken before a mark was saved once) */
+	bool may = b != NULL && b->head != NULL && !world->hold &&
+	    (world->l.mark_fn == NULL || b->is_saved);
+	if (!may || b->done != world->served)
 		world->waits = 0;
 	world->served = b != NULL ? b->done : 0;
 	assert_always(world->waits++ <= 4 * PEERS);

@@ -94,6 +94,8 @@ deliver(struct peer *p)
 	assert_always(world->out_n == 1 || world->out_n == 2);
 	assert_always(msg_decode(world->out[0].p, world->out[0].n, &m) == 0);
 	assert_always((m.type == M_BATCH) == (world->out_n == 2));
+	if (p->deaf)
+		return;
 	if (m.type == M_WELCOME || m.type == M_HELLO) {
 		p->up = m.type == M_WELCOME;
 		p->end = m.from;
@@ -530,7 +532,7 @@ peer_connect(struct peer *p)
 		return;
 	unsigned n = w->next_connection++;
 	p->connected = true;
-	p->blocked = p->up = false;
+	p->blocked = p->deaf = p->up = false;
 	p->fd = FD_BASE + (int)n;
 	p->end = 0;
 	p->n_seen = 0;

@@ -36,6 +36,7 @@ struct peer {
 	uint8_t rid[5];
 	int fd;
 	bool connected, blocked;
+	bool deaf;         /* what is sent to it is lost with its connection, later */
 	bool up;           /* has said and heard who it is */
 	char address[32];
 	uint64_t me;       /* the session we made up */
@@ -73,7 +74,7 @@ struct world {
 	struct batch *held[256];
 	unsigned n_held;
 	uint64_t n_seconds;
-	/* of the honest probe's frames: the last one given to the host, rounds since with one waiting */
+	/* of the honest probe's frames: the last one taken, and rounds since with one waiting */
 	uint64_t served;
 	unsigned waits;
 	struct batch_pool *pool;   /* of batches made here */
