@@ -143,7 +143,7 @@ drained(struct link_end *e, uint64_t now)
 	return true;
 }
 
-static uint64_t
+uint64_t
 end_round(struct link_end *e, uint64_t now)
 {
 	/* what is asked for from here on belongs to the next round */

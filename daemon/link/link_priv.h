@@ -44,6 +44,7 @@ enum {
 	ACK_EVERY = 16,
 	SECONDS_QUEUE = 1024,
 };
+#define WINDOW_MAX  (UINT64_C(1) << 30) /* whatever a publisher says: the greatest `window` */
 #define ACK_US      UINT64_C(1000000)
 #define BLOCKED_US  UINT64_C(5000)
 #define HELLO_US    UINT64_C(5000000)
@@ -185,6 +186,7 @@ struct inbox {
 	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
 	uint64_t ack_due_us;
 	struct inframe *head, *tail;
+	uint32_t n_waiting;
 	uint64_t waiting_bytes, unacked_bytes, marked_bytes;
 };
 
@@ -413,6 +415,8 @@ struct link {
 /* link.c */
 int link_call(struct link *l, int (*fn)(struct link *, void *, struct call *), void *arg);
 void link_call_done(struct link *l, struct call *c);
+/** One end's part of a round of the loop: receive, work, send, what is due. When to come again. */
+uint64_t end_round(struct link_end *e, uint64_t now);
 static inline void
 end_due(struct link_end *e, uint64_t us)
 {

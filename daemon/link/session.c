@@ -108,19 +108,18 @@ session_drop(struct session *s, const char *why)
 void
 session_reap(struct link_end *e)
 {
-	for (bool again = true; again;) {
-		again = false;
-		for (struct session *s = e->sessions; s != NULL && !again; s = s->next) {
-			if (!s->dead)
-				continue;
-			again = true;
-			if (e->is_bind) {
-				cut(s);
-				session_drop(s, "connection lost");
-			} else {
-				sock_down(e, false, "connection lost");
-			}
+	for (struct session *s = e->sessions; s != NULL;) {
+		if (!s->dead) {
+			s = s->next;
+			continue;
 		}
+		if (e->is_bind) {
+			cut(s);
+			session_drop(s, "connection lost");
+		} else {
+			sock_down(e, false, "connection lost");
+		}
+		s = e->sessions; /* others may have gone or come with it */
 	}
 }
 
@@ -317,14 +316,16 @@ refuse(struct session *s, int code, const char *text)
 static struct session *
 same_identity(const struct session *s)
 {
-	for (struct session *t = s->end->sessions, *next; t != NULL; t = next) {
-		next = t->next;
+	for (struct session *t = s->end->sessions; t != NULL;) {
 		if (t == s || !t->up || t->node_id != s->node_id ||
-		    strcmp(t->peer_end, s->peer_end) != 0 || strcmp(t->user, s->user) != 0)
+		    strcmp(t->peer_end, s->peer_end) != 0 || strcmp(t->user, s->user) != 0) {
+			t = t->next;
 			continue;
+		}
 		if (!t->dead)
 			return t;
 		session_drop(t, "connection lost");
+		t = s->end->sessions; /* one that waited for this comes up with it */
 	}
 	return NULL;
 }

@@ -107,6 +107,7 @@ inbox_clear(struct inbox *b)
 		free(f);
 	}
 	b->tail = NULL;
+	b->n_waiting = 0;
 	b->waiting_bytes = 0;
 }
 
@@ -165,7 +166,7 @@ on_subscribed(struct session *s, const struct msg *m)
 		p->is_live = true;
 	if (next > b->received)
 		b->jump = next;
-	b->window = m->u[MI_window] > 0 ? m->u[MI_window] : 2 << 20;
+	b->window = m->u[MI_window] > 0 ? min_u64(m->u[MI_window], WINDOW_MAX) : 2 << 20;
 	end_state(e, PORT_UP, "");
 }
 
@@ -187,13 +188,24 @@ on_refused(struct session *s, const struct msg *m)
 
 /* ---- frames */
 
+/* More than a publisher may have unacknowledged, of one channel and in all of a session. */
+static bool
+is_too_much(const struct session *s, const struct inbox *b, size_t size)
+{
+	uint64_t all = size;
+	for (unsigned i = 0; i < s->n_inbox; i++)
+		all += s->inbox[i].waiting_bytes;
+	return b->n_waiting >= FLIGHT_MAX || b->waiting_bytes + size > b->window + FRAME_MAX ||
+	    all > WINDOW_MAX + FRAME_MAX;
+}
+
 static void
 enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *frame)
 {
 	struct link_end *e = s->end;
 	struct inframe *f = malloc(sizeof(*f));
 	size_t size = frame != NULL ? zmq_msg_size(frame) : 0;
-	if (f == NULL || b->waiting_bytes + size > b->window + FRAME_MAX) {
+	if (f == NULL || is_too_much(s, b, size)) {
 		free(f);
 		log_warn("link: %s: %s sends more than its window, cutting it off", e->name, s->name);
 		s->dead = true;
@@ -203,6 +215,7 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 	zmq_msg_init(&f->msg);
 	if (frame != NULL)
 		zmq_msg_move(&f->msg, frame);
+	b->n_waiting++;
 	b->waiting_bytes += size;
 	if (b->tail != NULL)
 		b->tail->next = f;
@@ -210,6 +223,19 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 		b->head = f;
 	b->tail = f;
 	end_due(e, 0);
+}
+
+/* The publisher does not know that we have it: it is acknowledged again, not taken again. */
+static void
+on_repeated(struct session *s, struct inbox *b, uint64_t seq)
+{
+	struct link_end *e = s->end;
+	counter_add(&e->counters, C_frame_repeated, 1);
+	if (seq == 0 || seq > b->done)
+		return;
+	b->acked = min_u64(b->acked, seq - 1);
+	b->ack_due_us = min_u64(b->ack_due_us, e->link->now_us + ACK_US);
+	end_due(e, b->ack_due_us);
 }
 
 static void
@@ -225,7 +251,7 @@ on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 	if (s->end->draining)
 		return; /* it comes again when we are back */
 	if (seq <= b->received) {
-		counter_add(k, C_frame_repeated, 1);
+		on_repeated(s, b, seq);
 		return;
 	}
 	if (seq > b->received + 1 && seq != b->jump)
@@ -244,7 +270,7 @@ on_gap(struct session *s, const struct msg *m)
 		return;
 	}
 	if (m->u[MI_to] <= b->received) {
-		counter_add(&s->end->counters, C_frame_repeated, 1);
+		on_repeated(s, b, m->u[MI_to]);
 		return;
 	}
 	b->received = m->u[MI_to];
@@ -345,6 +371,7 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 		if (!decode(s, f, now))
 			return false;
 		b->done = f->seq;
+		b->n_waiting--;
 		b->waiting_bytes -= size;
 		b->unacked_bytes += size;
 		b->head = f->next;
@@ -362,6 +389,21 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 	return true;
 }
 
+/* Who came first this time comes last the next: a peer that always has more does not hold the
+ * others up. */
+static void
+take_turns(struct link_end *e)
+{
+	struct session *first = e->sessions, **at = &e->sessions;
+	if (first == NULL || first->next == NULL)
+		return;
+	e->sessions = first->next;
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = first;
+	first->next = NULL;
+}
+
 void
 subscribe_work(struct link_end *e, uint64_t now)
 {
@@ -373,6 +415,8 @@ subscribe_work(struct link_end *e, uint64_t now)
 	for (struct session *s = e->sessions; s != NULL; s = s->next)
 		for (unsigned i = 0; i < s->n_inbox && s->up && !e->starved; i++)
 			e->starved = !work_inbox(s, &s->inbox[i], &left, now);
+	if (e->starved || left == 0)
+		take_turns(e);
 	if (e->starved)
 		end_due(e, now + BLOCKED_US);
 	else if (left == 0)

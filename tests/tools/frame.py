@@ -5,18 +5,18 @@
     frame.py FILE...                 print each frame's flows, one JSON object a line
     frame.py --check FRAME JSONL ... compare frames with what the daemon's decoder printed
 
-Needs only Python's standard library, so it reads frames compressed by zlib or not at all. It is
-meant to be read beside the README and is slow. Fields, names and types come from the project's own
-tables in include/flowbus."""
+Needs only Python's standard library, and libzstd.so.1 for frames compressed by zstd. It is meant to
+be read beside the README and is slow. Fields, names and types are the README's."""
+import ctypes
 import ipaddress
 import json
-import os
 import re
 import struct
 import sys
 import zlib
 
-TABLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "include", "flowbus")
+from wiredoc import BITS, ENUMS, FIELDS
+
 M64 = (1 << 64) - 1
 MUL = 0x9E3779B97F4A7C15
 MAX_ROWS, MAX_RAW, MAX_TEXT, MAX_DEPTH = 4096, 8 << 20, 1024, 4
@@ -30,31 +30,49 @@ class Unknown(Exception):
     """A column in a coding that this program does not know."""
 
 
-def load_fields():
-    rows = re.findall(r"^FIELD\((\d+),\s*(\w+),\s*(\w+),.*?(DERIVED)?,\s*\"",
-                      open(os.path.join(TABLES, "fields.def")).read(), re.M)
-    return {int(n): (name, kind) for n, name, kind, derived in rows if not derived}
-
-
-def load_enums():
-    rows = re.findall(r'^EVAL\((\w+), (\d+), \w+, "(\w+)"\)',
-                      open(os.path.join(TABLES, "enums.def")).read(), re.M)
-    return {(field, int(v)): name for field, v, name in rows}
-
-
-FIELDS, ENUMS = load_fields(), load_enums()
-
-
-def crc32c(data):
-    table = []
+def crc_table():
     for i in range(256):
         for _ in range(8):
             i = i >> 1 ^ (0x82F63B78 if i & 1 else 0)
-        table.append(i)
-    crc = 0xFFFFFFFF
+        yield i
+
+
+CRC_TABLE = list(crc_table())
+
+
+def crc32c(data):
+    crc, table = 0xFFFFFFFF, CRC_TABLE
     for byte in data:
         crc = crc >> 8 ^ table[(crc ^ byte) & 255]
     return crc ^ 0xFFFFFFFF
+
+
+def unzlib(data, raw):
+    z = zlib.decompressobj()
+    try:
+        out = z.decompress(data, raw + 1)
+    except zlib.error as e:
+        raise Bad(f"compression: {e}") from None
+    if not z.eof or z.unused_data:
+        raise Bad("compression")
+    return out
+
+
+def unzstd(data, raw, lib=[]):                          # pylint: disable=dangerous-default-value
+    """One zstd frame that uses all of @data, by libzstd's own functions."""
+    if not lib:
+        lib.append(ctypes.CDLL("libzstd.so.1"))
+        for f in (lib[0].ZSTD_findFrameCompressedSize, lib[0].ZSTD_decompress):
+            f.restype = ctypes.c_size_t
+        lib[0].ZSTD_findFrameCompressedSize.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+        lib[0].ZSTD_decompress.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p,
+                                           ctypes.c_size_t)
+    if lib[0].ZSTD_findFrameCompressedSize(data, len(data)) != len(data):
+        raise Bad("compression")
+    out = ctypes.create_string_buffer(raw or 1)
+    if lib[0].ZSTD_decompress(out, raw, data, len(data)) != raw:
+        raise Bad("compression")
+    return out.raw[:raw]
 
 
 class Cursor:
@@ -244,15 +262,9 @@ def decode(data):
         raise Bad("header")
     if crc32c(data[:20] + data[24:]) != crc:
         raise Bad("checksum")
-    if codec == 1:
-        z = zlib.decompressobj()
-        payload = z.decompress(data[40:], raw + 1)
-        if not z.eof or z.unused_data:
-            raise Bad("compression")
-    elif codec == 0:
-        payload = data[40:]
-    else:
+    if codec not in (0, 1, 2):
         raise Unknown("codec %d" % codec)
+    payload = (bytes, unzlib, unzstd)[codec](data[40:], *[raw] * (codec > 0))
     if len(payload) != raw:
         raise Bad("raw length")
     c, frame = Cursor(payload), {}
@@ -295,13 +307,19 @@ def readable(number, v):
         return ":".join("%02x" % b for b in v.to_bytes(6, "big"))
     if kind == "ENUM":
         return ENUMS.get((name, v), v)
+    if kind == "BITS":
+        return "".join(BITS[i] for i in sorted(BITS, reverse=True) if v >> i & 1)
     if kind == "TEXT":
-        return v[0].decode("utf-8", "backslashreplace")
+        return v[0].replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     return v
 
 
 def row_dict(frame, i):
-    return {FIELDS[n][0]: readable(n, frame[n][i]) for n in sorted(frame) if frame[n][i] is not None}
+    """A record as the daemon writes it as JSON, with times in microseconds."""
+    there = [n for n in sorted(frame) if frame[n][i] is not None]
+    out = {FIELDS[n][0]: readable(n, frame[n][i]) for n in there}
+    cut = [FIELDS[n][0] for n in there if FIELDS[n][1] == "TEXT" and frame[n][i][1]]
+    return {**out, "cut": cut} if cut else out
 
 
 def text_bytes(s):
@@ -322,8 +340,6 @@ def same(number, v, printed):
     if kind == "ADDR":
         a = ipaddress.ip_address(printed)
         return v == (a.packed if a.version == 6 else bytes(10) + b"\xff\xff" + a.packed)
-    if kind == "BITS":
-        return v & 511 == sum(1 << "FSRPAUECN".index(x) for x in printed)  # named bits only
     return readable(number, v) == printed
 
 
