@@ -212,7 +212,8 @@ struct session {
 	/* another connection says it is this node: it waits while this one must answer a PING */
 	struct session *challenger;
 	bool is_challenger;
-	uint64_t verdict_us;
+	uint64_t challenged_us, verdict_us;
+	bool is_last_verdict;
 	/* publishing end */
 	struct cursor *cursors;
 	/* subscribing end */
