@@ -297,6 +297,8 @@ struct greet {
 struct address {
 	bool bind, ipc, loopback, is_name, v6;
 	bool wildcard; /* * or the unspecified address */
+	bool ours;     /* numeric: of this host; localhost */
+	bool private;  /* numeric: not routed in the Internet */
 	bool stated;   /* ?bind, ?connect or a trailing c decided `bind` */
 	char endpoint[256]; /* for libzmq */
 	char host[200];
