@@ -130,9 +130,10 @@ subscription_row(void *arg, const struct link_subscription *s)
 	struct call *c = arg;
 	char channel[20];
 	snprintf(channel, sizeof(channel), "%016" PRIx64, s->channel);
-	json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:b}", "endpoint", json_cstr(s->end),
-	    "peer", json_cstr(s->peer), "filter", json_cstr(s->filter), "fields",
-	    json_cstr(s->fields), "codec", s->codec, "channel", channel, "shared", s->is_shared);
+	json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:b}", "endpoint",
+	    json_cstr(s->end), "peer", json_cstr(s->peer), "filter", json_cstr(s->filter), "fields",
+	    json_cstr(s->fields), "codec", s->codec, "channel", channel, "shared", s->is_shared,
+	    "parked", s->is_parked);
 	put_int(j, "offered", s->offered);
 	put_int(j, "filtered", s->filtered);
 	put_int(j, "passed", s->passed);

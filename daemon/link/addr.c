@@ -70,6 +70,19 @@ is_local(const struct sockaddr *sa)
 	return found;
 }
 
+/* Addresses that mean something else, or nothing, beyond a NAT router. */
+static bool
+is_private(const struct sockaddr *sa)
+{
+	if (sa->sa_family == AF_INET) {
+		uint32_t a = ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr);
+		return a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 ||
+		    a >> 22 == 0x64400000 >> 22 || a >> 16 == 0xa9fe;
+	}
+	const uint8_t *b = ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr.s6_addr;
+	return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
+}
+
 /* Looks at the host part: numeric or a name, loopback, ours. Names are not resolved. */
 static void
 judge_host(struct address *a, unsigned port)
@@ -81,7 +94,7 @@ judge_host(struct address *a, unsigned port)
 	}
 	if (getaddrinfo(a->host, NULL, &hints, &ai) != 0) {
 		a->is_name = a->v6 = true; /* the first try turns it: IPv4 */
-		a->loopback = strcmp(a->host, "localhost") == 0;
+		a->ours = a->loopback = strcmp(a->host, "localhost") == 0;
 		return;
 	}
 	a->v6 = ai->ai_family == AF_INET6;
@@ -93,13 +106,14 @@ judge_host(struct address *a, unsigned port)
 		const struct sockaddr_in *in = (const void *)ai->ai_addr;
 		a->loopback = ntohl(in->sin_addr.s_addr) >> 24 == 127;
 		a->wildcard = in->sin_addr.s_addr == 0;
-		a->bind = a->loopback || a->wildcard || is_local(ai->ai_addr);
 	} else {
 		const struct sockaddr_in6 *in = (const void *)ai->ai_addr;
 		a->loopback = IN6_IS_ADDR_LOOPBACK(&in->sin6_addr);
 		a->wildcard = IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr);
-		a->bind = a->loopback || a->wildcard || is_local(ai->ai_addr);
 	}
+	a->ours = a->loopback || is_local(ai->ai_addr);
+	a->bind = a->ours || a->wildcard;
+	a->private = is_private(ai->ai_addr);
 	freeaddrinfo(ai);
 }
 
@@ -154,7 +168,7 @@ address_parse(const char *text, struct address *a, struct err *err)
 		if (rc != 0)
 			return rc;
 	} else if (s.n > 6 && strncmp(s.p, "ipc://", 6) == 0) {
-		a->ipc = a->loopback = a->bind = true;
+		a->ipc = a->loopback = a->ours = a->bind = true;
 		if (s.n - 6 >= 108)
 			return err_set(err, E_RANGE, "address %s: a socket's path has at most 107 octets",
 			    text);

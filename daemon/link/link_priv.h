@@ -214,7 +214,8 @@ struct session {
 	/* another connection says it is this node: it waits while this one must answer a PING */
 	struct session *challenger;
 	bool is_challenger;
-	uint64_t verdict_us;
+	uint64_t challenged_us, verdict_us;
+	bool is_last_verdict;
 	/* publishing end */
 	struct cursor *cursors;
 	/* subscribing end */
@@ -298,6 +299,8 @@ struct greet {
 struct address {
 	bool bind, ipc, loopback, is_name, v6;
 	bool wildcard; /* * or the unspecified address */
+	bool ours;     /* numeric: of this host; localhost */
+	bool private;  /* numeric: not routed in the Internet */
 	bool stated;   /* ?bind, ?connect or a trailing c decided `bind` */
 	char endpoint[256]; /* for libzmq */
 	char host[200];

@@ -312,6 +312,35 @@ refuse(struct session *s, int code, const char *text)
 	session_drop(s, text);
 }
 
+static const char in_use_words[] = "node id in use by another connection";
+
+/* The session that is up has proved that it lives. */
+static void
+in_use(struct session *s)
+{
+	struct session *c = s->challenger;
+	s->challenger = NULL;
+	refuse(c, E_BUSY, in_use_words);
+}
+
+/* The time of a challenged session is over. What it says without answering the PING may be what its
+ * connection still had under way when the peer gave it up: after an outage that comes beside the
+ * new connection, and the end of the old one right behind it. So it gets as much time again, and
+ * then has to have said something in it: a slow way can keep the PING waiting. */
+static void
+verdict(struct session *s, uint64_t now)
+{
+	bool has_spoken = now < s->last_rx_us + TAKEOVER_US;
+	if (!has_spoken) {
+		s->dead = true; /* the challenger comes up when this one is reaped */
+	} else if (s->is_last_verdict) {
+		in_use(s);
+	} else {
+		s->is_last_verdict = true;
+		s->verdict_us = now + TAKEOVER_US;
+	}
+}
+
 /* The session that is up for the same peer; one that has lost its connection gives way at once. */
 static struct session *
 same_identity(const struct session *s)
@@ -381,10 +410,12 @@ on_hello(struct link_end *e, struct session *s, zmq_msg_t *rid, zmq_msg_t *body,
 	if (old == NULL) {
 		accept_session(s);
 	} else if (old->challenger != NULL) {
-		refuse(s, E_BUSY, "node id in use by another connection");
+		refuse(s, E_BUSY, in_use_words);
 	} else {
 		old->challenger = s;
+		old->challenged_us = clock_mono_us();
 		old->verdict_us = now + TAKEOVER_US;
+		old->is_last_verdict = false;
 		s->is_challenger = true;
 		end_due(e, old->verdict_us);
 		ping(old);
@@ -438,6 +469,8 @@ on_pong(struct session *s, const struct msg *m)
 	}
 	if (msg_has(m, MI_age))
 		s->peer_age_us = m->u[MI_age];
+	if (s->challenger != NULL && m->u[MI_echo_mono] >= s->challenged_us)
+		in_use(s);
 	s->rtt_us = mono - m->u[MI_echo_mono] - held;
 	if (s->rtt_best_us != 0 && s->rtt_us > s->rtt_best_us && ++s->rtt_age < 8)
 		return;
@@ -556,11 +589,6 @@ session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now)
 	}
 	s->last_rx_us = now;
 	s->blocked = false;
-	if (s->challenger != NULL) {
-		struct session *c = s->challenger;
-		s->challenger = NULL;
-		refuse(c, E_BUSY, "node id in use by another connection");
-	}
 	if (m.type == M_RESET)
 		on_reset(s, now);
 	else
@@ -573,7 +601,7 @@ session_tick(struct session *s, uint64_t now)
 	struct link_end *e = s->end;
 	uint64_t silent = s->last_rx_us + 4 * e->heartbeat_us;
 	if (s->challenger != NULL && now >= s->verdict_us) {
-		s->dead = true; /* the challenger comes up when this one is reaped */
+		verdict(s, now);
 		return now;
 	}
 	if (s->is_challenger)

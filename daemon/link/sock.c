@@ -28,9 +28,11 @@ const char sock_words_they_clear[] =
 const char sock_words_we_clear[] =
     "the other side is encrypted: that side has a key, this one has none (set key_file)";
 const char sock_words_silent[] = "silent: the port is open but nothing answers";
+static const char words_no_answer[] = "no connection: no answer within 5 s";
 
 #define REBIND_US UINT64_C(1000000)
 #define MUTE_US   UINT64_C(12000000) /* HANDSHAKE_IVL and some time for HELLO */
+#define CONNECT_MS 5000
 #define GUARD_US  UINT64_C(11000000) /* connect 5 s, handshake 5 s */
 #define NAME_US   UINT64_C(4000000)
 #define GREET_US  UINT64_C(20000000)
@@ -68,7 +70,7 @@ set_common(struct link_end *e)
 	} else {
 		sock_set(e->sock, ZMQ_RECONNECT_IVL, NEVER_MS);
 		if (!e->addr.ipc)
-			sock_set(e->sock, ZMQ_CONNECT_TIMEOUT, 5000);
+			sock_set(e->sock, ZMQ_CONNECT_TIMEOUT, CONNECT_MS);
 	}
 	if (e->encrypted && e->is_bind) {
 		sock_set(e->sock, ZMQ_CURVE_SERVER, 1);
@@ -173,6 +175,24 @@ sock_close(struct link_end *e)
 		zap_forget(e->link->zap, e->name);
 }
 
+static unsigned
+port_of(const struct sockaddr_storage *sa)
+{
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): the kernel filled it */
+	if (sa->ss_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port);
+	if (sa->ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)(const void *)sa)->sin6_port);
+	return 0;
+}
+
+static unsigned
+endpoint_port(const char *endpoint)
+{
+	const char *colon = strrchr(endpoint, ':');
+	return colon != NULL ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
+}
+
 /* Wait longer after each failure; a key problem is not going to cure itself in seconds. */
 static uint64_t
 pause_us(struct link_end *e, bool is_key)
@@ -215,6 +235,19 @@ sock_down(struct link_end *e, bool is_key, const char *fmt, ...)
 	end_state(e, PORT_DEGRADED, why);
 }
 
+/* Not even a connection. To a collector that is what a probe behind NAT looks like. */
+static void
+unreached(struct link_end *e, const char *why)
+{
+	unsigned port = endpoint_port(e->addr.endpoint);
+	if (e->is_publish || e->addr.ours)
+		sock_down(e, false, "%s", why);
+	else
+		sock_down(e, false, "%s; %sif NAT is between, let the probe connect: publish tcp://THIS:%u "
+		    "there, subscribe tcp://*:%u here", why,
+		    e->addr.private ? "a private address: " : "", port, port);
+}
+
 static uint64_t conns_tick(struct link_end *e, uint64_t now);
 
 uint64_t
@@ -234,9 +267,10 @@ sock_tick(struct link_end *e, uint64_t now)
 		dial(e, now);
 	/* libzmq says nothing about a name without an address */
 	uint64_t end_us = e->addr.is_name && !d->began ? d->guard_us - GUARD_US + NAME_US : d->guard_us;
-	if (d->state == DIAL_TRYING && now >= end_us)
-		sock_down(e, false, "%s", end_us < d->guard_us ? "the name does not resolve" :
-		    "no answer");
+	if (d->state == DIAL_TRYING && now >= end_us && end_us < d->guard_us)
+		sock_down(e, false, "the name does not resolve");
+	else if (d->state == DIAL_TRYING && now >= end_us)
+		unreached(e, words_no_answer);
 	if (d->state == DIAL_WAIT)
 		return d->retry_us;
 	return d->state == DIAL_TRYING ? end_us : NEVER;
@@ -268,24 +302,6 @@ handshake_words(const struct link_end *e, uint32_t event, uint32_t value, bool *
 	return e->is_bind ?
 	    "closed during the handshake: perhaps encrypted on one side only, or not a flowbus peer" :
 	    "closed during the handshake";
-}
-
-static unsigned
-port_of(const struct sockaddr_storage *sa)
-{
-	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): the kernel filled it */
-	if (sa->ss_family == AF_INET)
-		return ntohs(((const struct sockaddr_in *)(const void *)sa)->sin_port);
-	if (sa->ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)(const void *)sa)->sin6_port);
-	return 0;
-}
-
-static unsigned
-endpoint_port(const char *endpoint)
-{
-	const char *colon = strrchr(endpoint, ':');
-	return colon != NULL ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
 }
 
 /* ---- the connecting side */
@@ -370,8 +386,9 @@ dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 			dial_failed(e, event, value, now);
 		break;
 	case ZMQ_EVENT_CLOSED:
-		if (d->state == DIAL_TRYING && d->fd < 0)
-			sock_down(e, false, "no connection: refused or unreachable");
+		if (d->state == DIAL_TRYING && d->fd < 0) /* libzmq does not say why, its patience does */
+			unreached(e, now >= d->guard_us - GUARD_US + (CONNECT_MS - 100) * 1000 ?
+			    words_no_answer : "no connection: refused or unreachable");
 		break;
 	case ZMQ_EVENT_DISCONNECTED:
 		if (d->state == DIAL_WAIT || (int)value != d->fd)

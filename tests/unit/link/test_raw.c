@@ -229,6 +229,77 @@ sessions_are_checked(void **state)
 	end_close(&p, false);
 }
 
+/* A message that changes nothing. */
+static void
+raw_noise(void *s, uint64_t from, uint64_t to)
+{
+	struct msg m = MSG(M_UNSUBSCRIBE, from, to);
+	msg_num(&m, MI_sub, 9);
+	raw_send(s, &m);
+}
+
+/* A second connection of a node: late messages of the first are no proof that it lives. */
+static void
+a_peer_comes_again(void **state)
+{
+	struct end p;
+	struct msg m, r;
+	uint8_t room[MSG_MAX];
+	int port = free_port(), second = 1000;
+	(void)state;
+	end_open(node, &p, "publish tcp://127.0.0.1:%d heartbeat=20s", port);
+	void *old = raw_open(ZMQ_DEALER, port), *new = raw_open(ZMQ_DEALER, port);
+	m = hello(11, MSG_ROLE_SUBSCRIBE);
+	raw_send(old, &m);
+	raw_expect(old, M_WELCOME, room, &r);
+	uint64_t old_peer = r.from;
+	raw_expect(old, M_PING, room, &r);
+	m = hello(12, MSG_ROLE_SUBSCRIBE);
+	raw_send(new, &m);
+	raw_expect(old, M_PING, room, &r);
+	raw_noise(old, 11, old_peer);
+	zmq_setsockopt(new, ZMQ_RCVTIMEO, &second, sizeof(second));
+	assert_true(zmq_recv(new, room, sizeof(room), 0) < 0);
+	/* its end comes behind what was late */
+	raw_noise(old, 11, old_peer);
+	clock_sleep_us(50000);
+	zmq_close(old);
+	raw_expect(new, M_WELCOME, room, &r);
+	uint64_t peer = r.from;
+	assert_int_equal(end_counter(&p, C_peer_refused), 0);
+	raw_expect(new, M_PING, room, &r);
+	/* the answer to the PING is a proof, at once */
+	void *third = raw_open(ZMQ_DEALER, port);
+	m = hello(13, MSG_ROLE_SUBSCRIBE);
+	raw_send(third, &m);
+	raw_expect(new, M_PING, room, &r);
+	m = MSG(M_PONG, 12, peer);
+	msg_num(&m, MI_time, r.u[MI_time]);
+	msg_num(&m, MI_echo_time, r.u[MI_time]);
+	msg_num(&m, MI_echo_mono, r.u[MI_mono] - 1000000); /* of an earlier one: none */
+	msg_num(&m, MI_recv, r.u[MI_time]);
+	raw_send(new, &m);
+	zmq_setsockopt(third, ZMQ_RCVTIMEO, &second, sizeof(second));
+	assert_true(zmq_recv(third, room, sizeof(room), 0) < 0);
+	msg_num(&m, MI_echo_mono, r.u[MI_mono]);
+	raw_send(new, &m);
+	raw_expect(third, M_REFUSED, room, &r);
+	assert_int_equal(r.u[MI_code], E_BUSY);
+	/* and so is to go on speaking, for as long as the other one waits */
+	m = hello(14, MSG_ROLE_SUBSCRIBE);
+	raw_send(third, &m);
+	for (int i = 0; i < 16; i++) {
+		assert_int_equal(end_counter(&p, C_peer_refused), 1);
+		raw_noise(new, 12, peer);
+		clock_sleep_us(200000);
+	}
+	raw_expect(third, M_REFUSED, room, &r);
+	assert_int_equal(r.u[MI_code], E_BUSY);
+	zmq_close(third);
+	zmq_close(new);
+	end_close(&p, false);
+}
+
 static void
 refuse_text(void *s, struct msg m, int code, const char *words)
 {
@@ -704,6 +775,7 @@ main(void)
 	    cmocka_unit_test(statistics_survive),
 	    cmocka_unit_test(fields_survive),
 	    cmocka_unit_test(sessions_are_checked),
+	    cmocka_unit_test(a_peer_comes_again),
 	    cmocka_unit_test(subscriptions_are_checked),
 	    cmocka_unit_test(a_strange_probe),
 	    cmocka_unit_test(garbage),
