@@ -56,6 +56,7 @@ struct batch {
 	uint32_t source;      /* which input made it (engine's endpoint number); 0 = none */
 	int64_t min_start, max_end; /* least `start`, greatest `end`; set by batch_seal */
 	uint64_t sealed_us;   /* monotonic; set by batch_seal from its parameter */
+	bool may_wait;        /* holding it up harms nobody; set by who hands it to outputs */
 	struct batch_pool *pool;
 	struct batch_mark *mark; /* NULL for flows */
 	_Atomic uint32_t refs;

@@ -73,6 +73,16 @@ is_done(const struct offer *x, uint32_t number)
 	return false;
 }
 
+/* A file's reader waits; what only one output gets waits for it, back to the probe it is from. */
+static bool
+may_be_kept(const struct bus_list *list, bool may_wait)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; list != NULL && i < list->n; i++)
+		n += list->out[i].ep != NULL;
+	return may_wait || n <= 1;
+}
+
 /* Offer the batch to the outputs not yet served. Returns how many had no room. */
 static unsigned
 offer(struct bus *b, struct batch *batch, struct offer *x)
@@ -80,6 +90,8 @@ offer(struct bus *b, struct batch *batch, struct offer *x)
 	int slot;
 	const struct bus_list *list = snap_enter(&b->list, &slot);
 	unsigned refused = 0;
+	if (!x->is_again)
+		batch->may_wait = may_be_kept(list, !x->last_try);
 	for (unsigned i = 0; list != NULL && i < list->n; i++) {
 		const struct bus_out *o = &list->out[i];
 		/* a tap is for looking at: it never holds up an input, and counts its own losses */

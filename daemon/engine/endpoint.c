@@ -63,7 +63,7 @@ endpoint_state(struct endpoint *ep, enum port_state state, const char *why)
 	pthread_mutex_lock(&ep->lock); /* not on the packet path: states change a few times an hour */
 	bool changed = ep->state != state || strcmp(ep->why, why) != 0;
 	bool was_ill = ep->state == PORT_DEGRADED || ep->state == PORT_DOWN;
-	if (ep->state != state)
+	if (ep->state != state || ep->since_us == 0) /* 0: just made, as `starting` */
 		ep->since_us = clock_real_us();
 	ep->state = state;
 	snprintf(ep->why, sizeof(ep->why), "%s", why);

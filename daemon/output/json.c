@@ -4,7 +4,8 @@
  * A writer thread of its own takes batches from a bounded queue, runs the filter, prints and
  * writes: the only thread that may block on a slow disk or pipe. Lines are whole: a write that
  * stops half-way on a full disk is cut back to the last line end. A pipe is waited for with poll,
- * so that a stop ends in time though nobody reads it. Only regular files are rotated. */
+ * so that a stop ends in time though nobody reads it; meanwhile batches that other outputs and
+ * their maker need do not stay in its queue. Only regular files are rotated. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@
 #include "output/output.h"
 
 enum { PRINT_CHUNK = 256 << 10, ROTATED_MAX = 4096, POLL_MS = 100, STOP_US = 5000000 };
+enum { LATE_US = 2000000 }; /* how long a pipe may keep a batch that may not wait */
 
 /* What `set` can change; the writer takes a new one over between two batches. */
 struct settings {
@@ -39,6 +41,7 @@ struct json {
 	char path[256]; /* "-" is stdout */
 	bool is_stdout;
 	bool is_file; /* regular: is cut after a failed write, rotated, synced */
+	bool is_pipe; /* a pipe, terminal or the like: is as slow as who reads it */
 	int fd;
 	struct queue *queue;
 	struct wake wake;
@@ -53,6 +56,7 @@ struct json {
 	/* the writer's own */
 	struct settings *now;
 	struct filter_work *work;
+	struct batch *held; /* taken from the queue, not yet printed */
 	struct buf out;
 	uint32_t out_flows;
 	uint64_t oldest_us, opened_us, size;
@@ -101,6 +105,7 @@ open_file(struct json *j)
 		return -E_IO;
 	bool known = fstat(j->fd, &st) == 0;
 	j->is_file = known && S_ISREG(st.st_mode);
+	j->is_pipe = known && !j->is_file;
 	j->size = j->is_file ? (uint64_t)st.st_size : 0;
 	j->opened_us = clock_mono_us();
 	return 0;
@@ -114,7 +119,8 @@ open_stdout(struct json *j)
 	struct stat st;
 	bool known = fstat(STDOUT_FILENO, &st) == 0;
 	j->fd = -1;
-	if (known && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+	j->is_pipe = known && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode));
+	if (j->is_pipe)
 		j->fd = open("/proc/self/fd/1", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (j->fd < 0)
 		j->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
@@ -178,6 +184,41 @@ fail(struct json *j, const char *what)
 }
 
 static void
+lose(struct json *j, struct batch **b)
+{
+	counter_add(&j->counters, C_flow_lost_queue, (*b)->n);
+	counter_add(&j->counters, C_batch_lost_queue, (*b)->mark == NULL);
+	batch_unref(b);
+	atomic_fetch_sub(&j->pending, 1);
+}
+
+/* A pipe's reader is too slow: what others wait for is not kept for it. */
+static bool
+is_late(const struct json *j, const struct batch *b, uint64_t now)
+{
+	return j->is_pipe && !b->may_wait && now >= b->sealed_us + LATE_US;
+}
+
+/* The oldest batch that is still to be printed, or NULL; it stays ours in `held`. Those before it
+ * that waited too long for a slow reader are lost: kept, they would soon be all that their maker
+ * has, and the outputs that are not slow would get nothing more. */
+static struct batch *
+next_batch(struct json *j, uint64_t now)
+{
+	for (;;) {
+		if (j->held == NULL)
+			j->held = queue_pop(j->queue);
+		if (j->held == NULL || !is_late(j, j->held, now))
+			return j->held;
+		lose(j, &j->held);
+		if (!j->failing)
+			j->host.state(j->host.ctx, PORT_DEGRADED,
+			    "flows are lost, its reader is too slow (the other outputs go on)");
+		j->failing = true;
+	}
+}
+
+static void
 recovered(struct json *j)
 {
 	if (j->failing)
@@ -212,6 +253,7 @@ write_out(struct json *j)
 			uint64_t give_up = atomic_load(&j->give_up_us);
 			if (give_up == 0 || clock_mono_us() < give_up) {
 				(void)poll(&p, 1, POLL_MS);
+				(void)next_batch(j, clock_mono_us());
 				continue;
 			}
 			errno = EAGAIN;
@@ -409,12 +451,8 @@ adopt(struct json *j)
 static void
 drop_queue(struct json *j)
 {
-	for (struct batch *b; (b = queue_pop(j->queue)) != NULL;) {
-		counter_add(&j->counters, C_flow_lost_queue, b->n);
-		counter_add(&j->counters, C_batch_lost_queue, 1);
-		batch_unref(&b);
-		atomic_fetch_sub(&j->pending, 1);
-	}
+	while (j->held != NULL || (j->held = queue_pop(j->queue)) != NULL)
+		lose(j, &j->held);
 }
 
 static void *
@@ -428,8 +466,9 @@ writer(void *arg)
 		uint64_t now = clock_mono_us();
 		if (stop && (!atomic_load(&j->drain) || now >= atomic_load(&j->give_up_us)))
 			drop_queue(j);
-		struct batch *b = queue_pop(j->queue);
+		struct batch *b = next_batch(j, now);
 		if (b != NULL) {
+			j->held = NULL;
 			if (b->mark != NULL)
 				reach(j, b->mark);
 			else
@@ -517,6 +556,7 @@ json_free(void **self)
 	struct settings *fresh = atomic_exchange(&j->fresh, NULL);
 	settings_free(&fresh);
 	settings_free(&j->now);
+	batch_unref(&j->held);
 	for (struct batch *b; j->queue != NULL && (b = queue_pop(j->queue)) != NULL;)
 		batch_unref(&b);
 	queue_free(&j->queue);

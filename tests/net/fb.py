@@ -42,7 +42,7 @@ class Skip(Exception):
 
 
 def program(name):
-    for where in ("daemon", "ctl", "tests/gen", "tests/golden", ""):
+    for where in ("daemon", "ctl", "tests/gen", "tests/golden", "tests/net", ""):
         path = os.path.join(BUILD, where, name)
         if os.access(path, os.X_OK) and os.path.isfile(path):
             return path
