@@ -48,8 +48,7 @@ struct json {
 	_Atomic uint64_t give_up_us; /* monotonic: what is not written then is lost; 0: never */
 	_Atomic uint32_t pending; /* batches taken and not yet written */
 	_Atomic(struct settings *) fresh;
-	struct counters counters; /* the writer's */
-	_Atomic uint64_t batches_in, flows_in;
+	struct counters counters; /* the writer's, and of those who bring batches: added to shared */
 	/* the writer's own */
 	struct settings *now;
 	struct filter_work *work;
@@ -238,6 +237,7 @@ cut(struct json *j, size_t extra)
 static void
 flush(struct json *j)
 {
+	int64_t lost = 0;
 	size_t done = write_out(j);
 	if (done < j->out.n) {
 		/* keep whole lines only: cut a file back to the last line end that got out */
@@ -246,7 +246,7 @@ flush(struct json *j)
 			whole--;
 		cut(j, done - whole);
 		uint32_t lines = count_lines(j->out.p, whole);
-		counter_add(&j->counters, C_flow_lost_write, j->out_flows - lines);
+		lost = j->out_flows - lines;
 		j->out_flows = lines;
 		done = whole;
 	} else if (done > 0) {
@@ -254,7 +254,11 @@ flush(struct json *j)
 	}
 	j->size += done;
 	counter_add(&j->counters, C_write_bytes, done);
-	counter_add(&j->counters, C_flow_out, j->out_flows);
+	counters_begin_shared(&j->counters);
+	counter_add_shared(&j->counters, C_flow_lost_write, lost);
+	counter_add_shared(&j->counters, C_flow_out, j->out_flows);
+	counter_add_shared(&j->counters, C_flow_in_hand, -(lost + (int64_t)j->out_flows));
+	counters_end_shared(&j->counters);
 	buf_reset(&j->out);
 	j->out_flows = 0;
 }
@@ -354,7 +358,10 @@ print_batch(struct json *j, const struct batch *b)
 {
 	uint64_t mask[BATCH_WORDS];
 	uint32_t passed = filter_run(j->now->filter, j->work, b, mask);
-	counter_add(&j->counters, C_flow_filtered, b->n - passed);
+	counters_begin_shared(&j->counters);
+	counter_add_shared(&j->counters, C_flow_filtered, b->n - passed);
+	counter_add_shared(&j->counters, C_flow_in_hand, (int64_t)passed - b->n);
+	counters_end_shared(&j->counters);
 	for (unsigned w = 0; w < BATCH_WORDS; w++) {
 		for (uint64_t m = mask[w]; m != 0; m &= m - 1) {
 			uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(m);
@@ -366,7 +373,10 @@ print_batch(struct json *j, const struct batch *b)
 			if (j->out.err != 0) { /* without memory: this record is lost, named */
 				j->out.n = before;
 				j->out.err = 0;
-				counter_add(&j->counters, C_flow_lost_write, 1);
+				counters_begin_shared(&j->counters);
+				counter_add_shared(&j->counters, C_flow_lost_write, 1);
+				counter_add_shared(&j->counters, C_flow_in_hand, -1);
+				counters_end_shared(&j->counters);
 				flush(j);
 				continue;
 			}
@@ -406,12 +416,28 @@ adopt(struct json *j)
 	j->now = fresh;
 }
 
+/* What is taken out of the queue is in hand until it is filtered, written or lost. */
+static struct batch *
+next_batch(struct json *j)
+{
+	counters_begin_shared(&j->counters);
+	struct batch *b = queue_pop(j->queue);
+	if (b != NULL) {
+		counter_add_shared(&j->counters, C_flow_queued, -(int64_t)b->n);
+		counter_add_shared(&j->counters, C_flow_in_hand, b->n);
+	}
+	counters_end_shared(&j->counters);
+	return b;
+}
+
 static void
 drop_queue(struct json *j)
 {
-	for (struct batch *b; (b = queue_pop(j->queue)) != NULL;) {
-		counter_add(&j->counters, C_flow_lost_queue, b->n);
-		counter_add(&j->counters, C_batch_lost_queue, 1);
+	for (struct batch *b; (b = next_batch(j)) != NULL;) {
+		counters_begin_shared(&j->counters);
+		counter_add_shared(&j->counters, C_flow_lost_stop, b->n);
+		counter_add_shared(&j->counters, C_flow_in_hand, -(int64_t)b->n);
+		counters_end_shared(&j->counters);
 		batch_unref(&b);
 		atomic_fetch_sub(&j->pending, 1);
 	}
@@ -428,7 +454,7 @@ writer(void *arg)
 		uint64_t now = clock_mono_us();
 		if (stop && (!atomic_load(&j->drain) || now >= atomic_load(&j->give_up_us)))
 			drop_queue(j);
-		struct batch *b = queue_pop(j->queue);
+		struct batch *b = next_batch(j);
 		if (b != NULL) {
 			if (b->mark != NULL)
 				reach(j, b->mark);
@@ -475,14 +501,19 @@ json_take(void *self, struct batch *b)
 		return true;
 	}
 	atomic_fetch_add(&j->pending, 1);
-	if (!queue_push(j->queue, b)) {
-		atomic_fetch_sub(&j->pending, 1);
-		return false;
+	counters_begin_shared(&j->counters);
+	bool taken = queue_push(j->queue, b);
+	if (taken) {
+		counter_add_shared(&j->counters, C_batch_in, 1);
+		counter_add_shared(&j->counters, C_flow_in, n);
+		counter_add_shared(&j->counters, C_flow_queued, n);
 	}
-	atomic_fetch_add_explicit(&j->batches_in, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&j->flows_in, n, memory_order_relaxed);
-	wake_signal(&j->wake);
-	return true;
+	counters_end_shared(&j->counters);
+	if (taken)
+		wake_signal(&j->wake);
+	else
+		atomic_fetch_sub(&j->pending, 1);
+	return taken;
 }
 
 static bool
@@ -549,10 +580,7 @@ static void
 json_counters(void *self, uint64_t sum[C_COUNT])
 {
 	struct json *j = self;
-	for (int c = 0; c < C_COUNT; c++)
-		sum[c] += counter_get(&j->counters, (enum counter)c);
-	sum[C_batch_in] += atomic_load_explicit(&j->batches_in, memory_order_relaxed);
-	sum[C_flow_in] += atomic_load_explicit(&j->flows_in, memory_order_relaxed);
+	(void)counters_read(&j->counters, sum);
 }
 
 /* What is printed and not written; the batches in the queue are their makers'. */
