@@ -191,8 +191,8 @@ status_endpoint(void *arg, const struct engine_endpoint *ep)
 	for (unsigned i = 0; i < C_COUNT; i++) {
 		if (counter_info[i].kind != CK_LOST || ep->counters[i] == 0)
 			continue;
-		snprintf(text, sizeof(text), "%llu %s", (unsigned long long)ep->counters[i],
-		    counter_info[i].text);
+		snprintf(text, sizeof(text), "%llu %s: %s", (unsigned long long)ep->counters[i],
+		    counter_info[i].text, counter_info[i].advice);
 		problem(s, ep->name, text);
 	}
 }

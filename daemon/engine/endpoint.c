@@ -160,8 +160,8 @@ endpoint_find(struct engine *e, struct strv name)
 	return NULL;
 }
 
-static int
-no_such(struct engine *e, struct strv name, struct err *err)
+int
+endpoint_unknown(struct engine *e, struct strv name, struct err *err)
 {
 	const char *names[MAX_ENDPOINTS + 1];
 	char quoted[96];
@@ -233,7 +233,8 @@ keep_counters(struct endpoint *ep)
 {
 	uint64_t sum[C_COUNT];
 	endpoint_counters(ep, sum);
-	sum[C_flow_active] = 0; /* not a sum over time */
+	/* not sums over time */
+	sum[C_flow_active] = sum[C_flow_batching] = sum[C_flow_queued] = sum[C_flow_in_hand] = 0;
 	for (int c = 0; c < C_COUNT; c++)
 		atomic_store_explicit(&ep->counters.v[c], sum[c], memory_order_relaxed);
 }
@@ -332,7 +333,7 @@ engine_detach(struct engine *e, struct strv name, bool drain, struct err *err)
 {
 	struct endpoint *ep = endpoint_find(e, name);
 	if (ep == NULL)
-		return no_such(e, name, err);
+		return endpoint_unknown(e, name, err);
 	endpoint_close(e, ep, drain);
 	if (ep->type == &input_subscribe && !drain)
 		checkpoint_forget(e, ep->name);
@@ -395,7 +396,7 @@ engine_set(struct engine *e, struct strv name, const char *const *words, unsigne
 {
 	struct endpoint *ep = endpoint_find(e, name);
 	if (ep == NULL)
-		return no_such(e, name, err);
+		return endpoint_unknown(e, name, err);
 	struct conf_endpoint *fresh = conf_endpoint_dup(ep->conf);
 	if (fresh == NULL)
 		return err_set(err, E_NOMEM, "out of memory");
@@ -420,7 +421,7 @@ engine_enable(struct engine *e, struct strv name, bool on, struct err *err)
 	struct endpoint *ep = endpoint_find(e, name);
 	int rc = 0;
 	if (ep == NULL)
-		return no_such(e, name, err);
+		return endpoint_unknown(e, name, err);
 	if (on && ep->self == NULL) {
 		rc = endpoint_open(e, ep, err);
 		if (rc != 0) {
@@ -453,6 +454,21 @@ endpoint_counters(const struct endpoint *ep, uint64_t sum[C_COUNT])
 		ep->type->counters(ep->self, sum);
 }
 
+bool
+endpoint_is_link(const struct endpoint *ep)
+{
+	return needs_link(ep->type);
+}
+
+struct link_end *
+endpoint_link(const struct endpoint *ep)
+{
+	if (ep->self == NULL || !needs_link(ep->type))
+		return NULL;
+	return ep->type == &input_subscribe ? input_subscribe_end(ep->self) :
+					      output_publish_end(ep->self);
+}
+
 static void
 describe(struct endpoint *ep, engine_endpoint_fn *fn, void *arg)
 {
@@ -467,10 +483,7 @@ describe(struct endpoint *ep, engine_endpoint_fn *fn, void *arg)
 	pthread_mutex_unlock(&ep->lock);
 	x.why = why;
 	x.ended = atomic_load(&ep->ended);
-	if (ep->self != NULL && ep->type == &input_subscribe)
-		x.end = input_subscribe_end(ep->self);
-	else if (ep->self != NULL && ep->type == &output_publish)
-		x.end = output_publish_end(ep->self);
+	x.end = endpoint_link(ep);
 	endpoint_counters(ep, x.counters);
 	fn(arg, &x);
 }
@@ -482,7 +495,7 @@ engine_endpoints(struct engine *e, struct strv name, engine_endpoint_fn *fn, voi
 	if (name.n > 0) {
 		struct endpoint *ep = endpoint_find(e, name);
 		if (ep == NULL)
-			return no_such(e, name, err);
+			return endpoint_unknown(e, name, err);
 		describe(ep, fn, arg);
 		return 0;
 	}
@@ -496,7 +509,7 @@ engine_detail(struct engine *e, struct strv name, port_detail_fn *fn, void *arg,
 {
 	const struct endpoint *ep = endpoint_find(e, name);
 	if (ep == NULL)
-		return no_such(e, name, err);
+		return endpoint_unknown(e, name, err);
 	if (ep->self != NULL && ep->type->detail != NULL)
 		ep->type->detail(ep->self, fn, arg);
 	if (ep->self != NULL) {

@@ -300,7 +300,7 @@ start(struct engine *e, struct err *err)
 		return err_set(err, E_SYS, "cannot start the poll loop");
 	e->once_timer = loop_timer_add(e->loop, ONCE_CHECK_US, 0, on_once, e);
 	e->facts_timer = loop_timer_add(e->loop, FACTS_US, FACTS_US, on_facts, e);
-	if (e->once_timer == NULL || e->facts_timer == NULL)
+	if (e->once_timer == NULL || e->facts_timer == NULL || losses_init(e) != 0)
 		return err_set(err, E_NOMEM, "out of memory");
 	raise_fd_limit();
 	int rc = load(e, &c, err);
@@ -369,6 +369,7 @@ finish(struct engine *e)
 	loop_io_del(&e->signal_io);
 	loop_timer_del(&e->once_timer);
 	loop_timer_del(&e->facts_timer);
+	losses_fini(e);
 	if (e->signal_fd >= 0)
 		close(e->signal_fd);
 	loop_free(&e->loop);

@@ -81,6 +81,52 @@ int engine_detail(struct engine *e, struct strv name, port_detail_fn *fn, void *
     struct err *err);
 const char *port_state_name(enum port_state s);
 
+enum { LEDGER_LOSSES = 8 };
+struct ledger_loss {
+	const char *name; /* of a counter, or of a cause (link/causes.def) */
+	uint64_t n;
+};
+/**
+ * A stage: in = out + held + filtered + lost. Or an equation: `in` and `out` are its two sides, and
+ * `difference` is 0 when it is balanced. All texts are borrowed until the callback returns.
+ */
+struct ledger_row {
+	const char *node;     /* who: this daemon, or a probe that told it */
+	const char *endpoint; /* of this daemon */
+	const char *peer;     /* other end of a link; of packets a probe tells: its interface; or "" */
+	const char *ledger;   /* "packets" or "flows" */
+	const char *stage, *unit;
+	bool is_equation;
+	bool is_told;         /* from a message of the probe, not counted here */
+	bool is_away;         /* the peer is not connected */
+	int64_t told_us;      /* how old that message is */
+	uint64_t in, out, held, filtered, lost;
+	uint64_t unknown;     /* announcements without a count, or frames missing: more is lost */
+	struct ledger_loss loss[LEDGER_LOSSES]; /* what `lost` is made of */
+	unsigned n_losses;
+	const char *text;     /* of an equation */
+	int64_t difference;
+};
+typedef void engine_ledger_fn(void *arg, const struct ledger_row *r);
+/** The ledger of all endpoints, or of one. -E_NOENT, -E_AGAIN (no snapshot) with @err. */
+int engine_ledger(struct engine *e, struct strv name, engine_ledger_fn *fn, void *arg,
+    struct err *err);
+
+/** One reason for which packets or flows were lost. Texts are borrowed. */
+struct engine_loss {
+	const char *node, *endpoint;
+	const char *cause;        /* name of a counter or cause */
+	const char *text, *advice;/* in words, and what to do */
+	const char *unit;
+	uint64_t n, of;           /* of so many that came; 0 not known */
+	bool has_second;
+	uint64_t last_second;
+	int64_t since_us;         /* epoch; 0 not known */
+	bool more;                /* at least that many */
+};
+typedef void engine_loss_fn(void *arg, const struct engine_loss *l);
+void engine_losses(struct engine *e, engine_loss_fn *fn, void *arg);
+
 /**
  * Taps for control's `watch`: a tap is an output of its own with a filter; its callback runs in the
  * main thread. Bounded: what a slow reader does not take is dropped and counted.

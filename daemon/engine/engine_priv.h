@@ -16,6 +16,12 @@
 
 enum { MAX_ENDPOINTS = 256, MAX_SECONDS = 256, MESSAGES = 4096 };
 
+/** When a counter of losses grew, looked at once a second (losses.c). */
+struct loss_mark {
+	uint64_t value, last_second;
+	int64_t since_us; /* epoch: first seen above 0 */
+};
+
 struct endpoint {
 	struct engine *engine;
 	const struct port_type *type;
@@ -34,6 +40,7 @@ struct endpoint {
 	enum port_state state;
 	int64_t since_us;
 	char why[256];
+	struct loss_mark losses[C_COUNT]; /* main thread: of LOST counters */
 	struct log_site site;    /* of state changes: one endpoint does not silence another */
 	struct log_site site_up; /* a fault's line does not silence the one that says it is over */
 };
@@ -117,7 +124,7 @@ struct engine {
 	struct queue *messages;
 	struct wake wake;
 	struct loop_io *wake_io, *signal_io;
-	struct loop_timer *facts_timer, *once_timer;
+	struct loop_timer *facts_timer, *once_timer, *losses_timer;
 	_Atomic uint64_t messages_lost; /* since it was told last */
 	struct second_slot seconds[MAX_SECONDS];
 	struct engine_tap *taps;
@@ -132,6 +139,11 @@ struct engine {
 
 /* endpoint.c */
 struct endpoint *endpoint_find(struct engine *e, struct strv name);
+/** Say that there is no endpoint of this name, and which is the nearest. -E_NOENT. */
+int endpoint_unknown(struct engine *e, struct strv name, struct err *err);
+/** Is it an end of a link? And which, while it is open. */
+bool endpoint_is_link(const struct endpoint *ep);
+struct link_end *endpoint_link(const struct endpoint *ep);
 /** NULL for an unknown name. */
 const struct port_type *endpoint_type(const char *name);
 /** Stop and free what is behind an endpoint; it stays in the list (disabled). */
@@ -165,6 +177,10 @@ void messages_fini(struct engine *e);
 /** Post a copy; false (counted) when the queue is full. Any thread. */
 bool message_post(struct engine *e, const struct message *m);
 void engine_event(struct engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* losses.c */
+int losses_init(struct engine *e);
+void losses_fini(struct engine *e);
 
 /* facts.c */
 /** Tell the link what this host is: addresses, captured interfaces, their speed. */

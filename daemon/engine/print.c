@@ -50,8 +50,9 @@ print_counters(void)
 {
 	puts("| counter | unit | description |\n|---|---|---|");
 	for (int c = 0; c < C_COUNT; c++)
-		printf("| `%s` | %s | %s%s |\n", counter_info[c].name, counter_info[c].unit,
-		    counter_info[c].kind == CK_LOST ? "LOST: " : "", counter_info[c].text);
+		printf("| `%s` | %s | %s%s%s%s |\n", counter_info[c].name, counter_info[c].unit,
+		    counter_info[c].kind == CK_LOST ? "LOST: " : "", counter_info[c].text,
+		    counter_info[c].advice[0] != '\0' ? ": " : "", counter_info[c].advice);
 }
 
 static void

@@ -219,15 +219,19 @@ clock_set(struct flow_meter *m, int64_t ts_us)
 	return false;
 }
 
-/* Counters for readers, and the batch that has waited long enough. */
+/* The batch that has waited long enough; and counters for readers, all of one moment: between
+ * bursts the equations of the ledger hold (README.md). */
 static void
 burst_end(struct flow_meter *m)
 {
 	if (m->writer.b != NULL && m->mono_us - m->batch_since_us >= m->conf.batch_delay_us)
 		meter_push(m);
+	counters_begin(&m->counters);
 	for (size_t k = 0; k < sizeof own_counters; k++)
 		counter_set(&m->counters, own_counters[k], m->tot[own_counters[k]]);
 	counter_set(&m->counters, C_flow_active, m->active_flows);
+	counter_set(&m->counters, C_flow_batching, meter_batching(m));
+	counters_end(&m->counters);
 }
 
 /* Will this packet touch the cold part: handshake or application not over? */

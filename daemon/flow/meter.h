@@ -84,7 +84,10 @@ void flow_meter_timeouts(struct flow_meter *m, uint64_t active_us, uint64_t idle
 /** The interface has another index from the next packet on. The meter's thread. */
 void flow_meter_interface(struct flow_meter *m, uint32_t in_if);
 
-/** The meter's counters, to be read from any thread. */
+/**
+ * The meter's counters, to be read from any thread; with counters_read they are of one moment
+ * between two bursts.
+ */
 const struct counters *flow_meter_counters(const struct flow_meter *m);
 /**
  * Losses before the meter, for the seconds: totals, not deltas. Counters are not touched, they are

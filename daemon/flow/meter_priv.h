@@ -102,6 +102,12 @@ void meter_export_due(struct flow_meter *m);
 void meter_end_due(struct flow_meter *m);
 /** End all flows. */
 void meter_end_all(struct flow_meter *m);
+/** Records in the batch being filled. */
+static inline uint64_t
+meter_batching(const struct flow_meter *m)
+{
+	return m->writer.b != NULL ? m->writer.b->n : 0;
+}
 /** Seal and push the batch being filled, if it has records. */
 void meter_push(struct flow_meter *m);
 

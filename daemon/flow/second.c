@@ -74,6 +74,26 @@ second_top(const struct flow_meter *m, struct stats_second *out)
 	}
 }
 
+/* Everything since the meter began. Between two packets, so all equations hold. */
+static void
+second_totals(const struct flow_meter *m, struct stats_totals *t)
+{
+	*t = (struct stats_totals){.is_known = true,
+	    .seen = m->tot[C_pkt_seen],
+	    .metered = m->tot[C_pkt_metered],
+	    .non_ip = m->tot[C_pkt_non_ip],
+	    .malformed = m->tot[C_pkt_malformed],
+	    .no_flow = m->tot[C_pkt_no_flow],
+	    .drops_kernel = m->drops_kernel,
+	    .drops_if = m->drops_if,
+	    .opened = m->tot[C_flow_opened],
+	    .ended = m->tot[C_flow_ended],
+	    .active = m->active_flows,
+	    .given = m->tot[C_flow_out],
+	    .batching = meter_batching(m),
+	    .lost_batch = m->tot[C_flow_lost_batch]};
+}
+
 void
 second_complete(struct flow_meter *m)
 {
@@ -93,6 +113,7 @@ second_complete(struct flow_meter *m)
 	out.flows_active = m->active_flows;
 	out.flows_new = m->tot[C_flow_opened] - s->opened;
 	out.flows_ended = m->tot[C_flow_ended] - s->ended;
+	second_totals(m, &out.totals);
 	if (m->now > s->end)
 		out.late_us =
 		    m->now - s->end < UINT32_MAX ? (uint32_t)(m->now - s->end) : UINT32_MAX;

@@ -80,13 +80,11 @@ input_memory_check(const struct flow_meter *m, unsigned workers, uint64_t machin
 void
 input_counters_add(const struct counters *c, uint64_t sum[C_COUNT])
 {
-	for (int i = 0; i < C_COUNT; i++) {
-		uint64_t v = counter_get(c, (enum counter)i);
-		if (i == C_flow_late_us_max)
-			sum[i] = v > sum[i] ? v : sum[i];
-		else
-			sum[i] += v;
-	}
+	uint64_t late = sum[C_flow_late_us_max];
+	sum[C_flow_late_us_max] = 0;
+	(void)counters_read(c, sum);
+	if (late > sum[C_flow_late_us_max])
+		sum[C_flow_late_us_max] = late;
 }
 
 void

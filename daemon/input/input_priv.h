@@ -35,7 +35,7 @@ uint64_t input_machine_memory(void);
 int input_memory_check(
     const struct flow_meter *m, unsigned workers, uint64_t machine, struct err *err);
 
-/** Add a set of counters to a sum. */
+/** Add a set of counters to a sum, as one unit. */
 void input_counters_add(const struct counters *c, uint64_t sum[C_COUNT]);
 /** A number as a detail row. */
 void input_detail_number(port_detail_fn *fn, void *arg, const char *key, uint64_t v);

@@ -173,7 +173,10 @@ read_all(struct pcap_input *in, struct err *err)
 			continue;
 		}
 		if (n > 0 && in->filter != NULL) {
+			int all = n;
 			n = filter_frames(in, frames, n, linktype, err);
+			if (n >= 0)
+				counter_add(&in->counters, C_pkt_filtered, (uint64_t)(all - n));
 			if (n == 0)
 				continue;
 		}

@@ -21,6 +21,7 @@ struct seconds {
 	uint64_t all;
 	/* a lock on the packet path: taken by each worker once a second, for microseconds */
 	pthread_mutex_t lock;
+	struct stats_totals totals[64]; /* newest of each worker */
 	_Atomic int64_t next_due_us; /* so that polling needs no lock */
 	struct slot slot[SLOTS];
 };
@@ -94,12 +95,22 @@ by_bytes(const void *a, const void *b)
 				    : strncmp(x->name, y->name, STATS_NAME);
 }
 
+/* The totals of all workers: of different moments, but each complete in itself. */
+static void
+sum_totals(const struct seconds *s, struct stats_totals *sum)
+{
+	*sum = (struct stats_totals){0};
+	for (unsigned i = 0; i < 64; i++)
+		stats_totals_add(sum, &s->totals[i]);
+}
+
 /** Empty a slot into *out. */
 static void
-take_slot(struct slot *sl, struct stats_second *out, int64_t now_us)
+take_slot(const struct seconds *s, struct slot *sl, struct stats_second *out, int64_t now_us)
 {
 	qsort(sl->apps, sl->n_apps, sizeof(sl->apps[0]), by_bytes);
 	*out = sl->sum;
+	sum_totals(s, &out->totals);
 	out->n_apps = sl->n_apps < STATS_APPS ? sl->n_apps : STATS_APPS;
 	memcpy(out->apps, sl->apps, out->n_apps * sizeof(out->apps[0]));
 	int64_t late = now_us == INT64_MAX ? 0 : now_us - slot_end_us(sl);
@@ -133,7 +144,7 @@ find_slot(struct seconds *s, const struct stats_second *part, struct stats_secon
 			oldest = sl;
 	}
 	if (free_slot == NULL) {
-		take_slot(oldest, evicted, now_us);
+		take_slot(s, oldest, evicted, now_us);
 		*is_evicted = true;
 		free_slot = oldest;
 	}
@@ -156,9 +167,10 @@ seconds_add(struct seconds *s, unsigned worker, const struct stats_second *part,
 	pthread_mutex_lock(&s->lock);
 	struct slot *sl = find_slot(s, part, &evicted, &is_evicted, now_us);
 	add_part(sl, part);
+	s->totals[worker & 63] = part->totals;
 	sl->delivered |= bit;
 	if (sl->delivered == s->all) {
-		take_slot(sl, &done, now_us);
+		take_slot(s, sl, &done, now_us);
 		is_done = true;
 	}
 	set_next_due(s);
@@ -184,7 +196,7 @@ seconds_poll(struct seconds *s, int64_t now_us)
 		    slot_end_us(oldest) + OVERDUE_US > now_us)
 			oldest = NULL;
 		if (oldest != NULL)
-			take_slot(oldest, &due, now_us);
+			take_slot(s, oldest, &due, now_us);
 		set_next_due(s);
 		pthread_mutex_unlock(&s->lock);
 		if (oldest == NULL)

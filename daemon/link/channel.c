@@ -119,7 +119,7 @@ lose(struct channel *ch, uint64_t flows)
 {
 	for (struct cursor *c = ch->cursors; c != NULL; c = c->next)
 		if (c->last == 0)
-			c->lost_flows += flows;
+			cursor_lose(c, flows);
 	counter_add(&ch->end->counters, C_flow_lost_encode, flows);
 }
 

@@ -193,11 +193,13 @@ gap_forget(struct cursor *c)
 	c->gap_cause = GAP_NONE;
 }
 
+/* By name, at the cursor and at the end. Negative: what will be met and counted again. */
 static void
 lost(struct cursor *c, uint64_t flows, enum gap_cause cause)
 {
 	struct counters *k = &c->ch->end->counters;
 	c->lost_flows += flows;
+	c->lost_by[cause] += flows;
 	if (c->sess != NULL)
 		c->sess->lost_flows += flows;
 	if (cause == GAP_RING_FULL)
@@ -207,6 +209,24 @@ lost(struct cursor *c, uint64_t flows, enum gap_cause cause)
 	else if (cause == GAP_DAMAGED)
 		counter_add(k, C_flow_lost_damaged, flows);
 	/* one that could not be encoded was counted when it was made */
+}
+
+/* Several causes: whatever they were, the sum is right and none goes below 0. */
+static void
+unlose(struct cursor *c, uint64_t flows, enum gap_cause cause)
+{
+	for (unsigned i = 0; i <= GAP_CAUSES && flows > 0; i++) {
+		enum gap_cause k = i == 0 ? cause : (enum gap_cause)(i - 1);
+		uint64_t n = min_u64(flows, c->lost_by[k]);
+		lost(c, -n, k);
+		flows -= n;
+	}
+}
+
+void
+cursor_lose(struct cursor *c, uint64_t flows)
+{
+	lost(c, flows, GAP_ENCODE);
 }
 
 void
@@ -262,8 +282,8 @@ cursor_resume(struct cursor *c, struct session *s, uint64_t seq)
 		c->at = flight_at(c, 0)->seq;
 		for (; c->fl_n > 0; flight_pop(c))
 			if (flight_at(c, 0)->gap_from != 0)
-				c->lost_flows -= flight_at(c, 0)->flows;
-		c->lost_flows -= pending.flows;
+				unlose(c, flight_at(c, 0)->flows, flight_at(c, 0)->cause);
+		unlose(c, pending.flows, pending.cause);
 	} else if (pending.gap_from != 0) {
 		gap_add(c, &pending);
 	}
@@ -279,27 +299,12 @@ cursor_end(struct cursor *c)
 	c->end_offered = c->ch->offered;
 	c->end_filtered = c->ch->filtered;
 	c->end_passed = c->ch->passed;
+	c->end_early = atomic_load_explicit(&c->ch->end->early_flows, memory_order_relaxed);
 	if (c->acked >= c->last) {
 		struct channel *ch = c->ch;
 		cursor_free(c);
 		channel_trim(ch);
 	}
-}
-
-const char *
-gap_text(unsigned cause)
-{
-	static const char *const texts[GAP_CAUSES] = {
-	    [GAP_NONE] = "lost at the publisher",
-	    [GAP_RING_FULL] = "ring full at the publisher (raise ring, or give it a spool)",
-	    [GAP_SPOOL_FULL] = "spool full at the publisher (raise spool_size)",
-	    [GAP_ENCODE] = "a frame could not be made at the publisher",
-	    [GAP_PROBE_RESTART] = "the publisher was killed: what was in no spooled frame is lost, "
-				  "how much is not known",
-	    [GAP_DAMAGED] = "spooled frames could not be read back",
-	    [GAP_SEVERAL] = "several causes at the publisher",
-	};
-	return texts[cause < GAP_CAUSES ? cause : GAP_NONE];
 }
 
 static int
@@ -314,7 +319,9 @@ send_gap(struct cursor *c)
 	msg_num(&m, MI_flows, c->gap_flows);
 	msg_num(&m, MI_bytes, c->gap_bytes);
 	msg_num(&m, MI_cause, c->gap_cause);
-	msg_text(&m, MI_text, strv_of(gap_text(c->gap_cause)));
+	if (gap_is_unknown(c->gap_cause))
+		msg_num(&m, MI_unknown, 1);
+	msg_text(&m, MI_text, strv_of(gap_cause_info[c->gap_cause].text));
 	buf_reset(&l->out);
 	msg_encode(&m, &l->out);
 	int rc = session_put(s, &l->out, NULL);

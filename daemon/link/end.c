@@ -143,10 +143,9 @@ end_free(struct link_end *e)
 	spool_found_free(&e->found, e->n_found);
 	while (e->channels != NULL)
 		channel_free(e->channels);
-	while (e->batches != NULL && (b = queue_pop(e->batches)) != NULL) {
-		counter_add(&e->counters, C_flow_lost_queue, b->n);
+	while (e->batches != NULL && (b = queue_pop(e->batches)) != NULL)
 		batch_unref(&b);
-	}
+	accounts_free(e);
 	while (e->seconds != NULL && (sec = queue_pop(e->seconds)) != NULL)
 		free(sec);
 	queue_free(&e->batches);
@@ -346,6 +345,7 @@ link_detach_sum(struct link *l, struct link_end **ep, bool drain, uint64_t deadl
 	if (*ep == NULL)
 		return;
 	link_call(l, detach_call, &a);
+	ledger_abandon(*ep);
 	link_counters(*ep, sum);
 	end_free(*ep);
 	*ep = NULL;

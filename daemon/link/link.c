@@ -342,10 +342,18 @@ link_take(struct link_end *e, struct batch *b)
 	/* on_full = block_file_input: a file waits, what is live is lost, counted */
 	if (b->mark == NULL && atomic_load_explicit(&e->is_full, memory_order_relaxed))
 		return false;
-	if (!queue_push(e->batches, b))
-		return false;
-	wake_signal(&e->link->wake);
-	return true;
+	uint32_t n = b->n;
+	/* a change of several numbers, as in base/counter.h: the ledger sees it whole or not at all */
+	atomic_fetch_add_explicit(&e->take_begun, 1, memory_order_acq_rel);
+	bool taken = queue_push(e->batches, b);
+	if (taken) {
+		atomic_fetch_add_explicit(&e->taken_flows, n, memory_order_release);
+		atomic_fetch_add_explicit(&e->queued_flows, n, memory_order_release);
+	}
+	atomic_fetch_add_explicit(&e->take_ended, 1, memory_order_release);
+	if (taken)
+		wake_signal(&e->link->wake);
+	return taken;
 }
 
 void
@@ -373,5 +381,8 @@ link_counters(struct link_end *e, uint64_t sum[C_COUNT])
 {
 	for (int i = 0; i < C_COUNT; i++)
 		sum[i] += counter_get(&e->counters, (enum counter)i);
+	/* a batch may be popped before its push has been counted */
+	int64_t queued = (int64_t)atomic_load_explicit(&e->queued_flows, memory_order_relaxed);
+	sum[C_flow_queued] += queued > 0 ? (uint64_t)queued : 0;
 	sum[C_stats_lost] += atomic_load_explicit(&e->early_seconds, memory_order_relaxed);
 }

@@ -119,6 +119,17 @@ struct link_peer {
 	struct stats_second last;/* its newest one-second statistics, interfaces added up */
 };
 
+/** Why flows of a subscription are lost: of a hole in a channel, and of a GAP. */
+enum gap_cause {
+#define CAUSE(number, id, name, text, advice) GAP_##id = (number),
+#include "link/causes.def"
+	GAP_CAUSES
+};
+struct gap_cause_info {
+	const char *name, *text, *advice;
+};
+extern const struct gap_cause_info gap_cause_info[GAP_CAUSES];
+
 /** One subscription of one publisher, or our own at a subscriber. */
 struct link_subscription {
 	char end[64], peer[64];
@@ -128,13 +139,15 @@ struct link_subscription {
 	uint64_t channel;        /* id */
 	uint64_t seq_next, seq_acked;
 	/* flows, since its first sequence; offered = filtered + passed, and
-	 * passed = acked + in_flight + queued (gathered, or in memory) + spooled (on disk only) + lost
-	 * (by name in counters) */
+	 * passed = acked + in_flight + queued (gathered, or in memory) + spooled (on disk only) +
+	 * lost */
 	uint64_t offered, filtered, passed, acked, in_flight, queued, spooled, lost;
+	uint64_t lost_by[GAP_CAUSES]; /* what `lost` is made of */
 	uint64_t early;          /* flows lost before the filter: the end's queue was full */
 	uint64_t bytes_raw, bytes_sent; /* before compression; frames */
 	uint64_t lag_us;
 	uint64_t filter_ns;      /* time spent in this channel's filter */
+	bool is_cursor;          /* a publisher's: all of the above */
 	bool is_shared;          /* the channel has other subscribers */
 	bool is_parked;          /* its collector is away; kept for `resume` */
 };
@@ -144,6 +157,60 @@ typedef void link_subscription_fn(void *arg, const struct link_subscription *s);
 /** Call @fn for each, from a consistent snapshot. @e NULL: all ends. [main] */
 void link_peers(struct link *l, struct link_end *e, link_peer_fn *fn, void *arg);
 void link_subscriptions(struct link *l, struct link_end *e, link_subscription_fn *fn, void *arg);
+
+/* ---- ledger.c: what every stage took, gave and lost */
+
+/** The queue before a publishing end: taken = handed on to its channels + queued. */
+struct link_intake {
+	char end[64];
+	uint64_t taken, queued, handed;
+	uint64_t lost; /* not taken: the queue was full */
+	uint64_t unasked; /* of those handed on: there was no subscription */
+};
+
+/** The ledger of a subscription as its publisher tells it: see struct link_subscription. */
+struct link_flows {
+	uint64_t offered, filtered, passed, acked, in_flight, queued, spooled, early;
+	uint64_t lost_by[GAP_CAUSES];
+};
+
+struct link_account_input {
+	char interface[64], probe[64]; /* probe: "" the peer itself */
+	int64_t told_us;               /* how long ago it was told */
+	struct stats_totals totals;
+};
+
+/**
+ * What a subscribing end has of one probe since it was attached, over all sessions: received =
+ * decoded + lost_decode + waiting + returned; and what the probe says of itself.
+ */
+struct link_account {
+	char end[64], probe[64];
+	bool up;
+	uint64_t received, decoded, lost_decode, waiting;
+	uint64_t returned; /* not decoded when a session ended: they come again */
+	uint64_t frames, frames_bad, frames_missing;
+	uint64_t gap_flows[GAP_CAUSES]; /* announced as lost */
+	uint64_t gaps_unknown;           /* announcements that could not say how many more */
+	uint64_t unknown_causes;         /* theirs: bit 1 << enum gap_cause */
+	bool is_told;                    /* the rest is there */
+	int64_t told_us;                 /* how long ago the probe told it */
+	struct link_flows told;
+	struct link_account_input input[8]; /* of its seconds, when we ask for them */
+	unsigned n_inputs;
+};
+
+struct link_ledger {
+	void (*intake)(void *arg, const struct link_intake *i);
+	void (*subscription)(void *arg, const struct link_subscription *s);
+	void (*account)(void *arg, const struct link_account *a);
+	void *arg;
+};
+/**
+ * Give the whole ledger of the link, or of one end: one snapshot, made in the link thread. False
+ * when there was no moment within a second at which no batch was being taken. [main]
+ */
+bool link_ledger(struct link *l, struct link_end *e, const struct link_ledger *sink);
 
 /* keys.c: shared secrets */
 struct link_keys {

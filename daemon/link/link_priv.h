@@ -54,17 +54,6 @@ enum {
 struct session;
 struct channel;
 
-/** Why flows do not come: of a hole in a channel, and of a GAP. */
-enum gap_cause {
-	GAP_NONE,
-	GAP_RING_FULL,     /* memory was full */
-	GAP_SPOOL_FULL,    /* the disk's share was full */
-	GAP_ENCODE,        /* the frame could not be made */
-	GAP_PROBE_RESTART, /* killed: what was in no spooled frame; how much is not known */
-	GAP_DAMAGED,       /* a spooled frame could not be read back */
-	GAP_SEVERAL,       /* one GAP for holes of different causes */
-	GAP_CAUSES
-};
 
 enum on_full { ON_FULL_DROP_OLDEST, ON_FULL_DROP_NEWEST, ON_FULL_BLOCK };
 
@@ -124,8 +113,9 @@ struct cursor {
 	uint8_t gap_cause;
 	bool is_recovered;       /* from the spool; its subscriber may be further than we know */
 	uint64_t base_offered, base_filtered, base_passed, base_raw, base_ns, base_early;
-	uint64_t end_offered, end_filtered, end_passed;  /* frozen when `last` was set */
+	uint64_t end_offered, end_filtered, end_passed, end_early; /* frozen when `last` was set */
 	uint64_t acked_flows, acked_frames, acked_bytes, lost_flows, sent_bytes;
+	uint64_t lost_by[GAP_CAUSES]; /* their sum is lost_flows */
 };
 
 struct channel {
@@ -169,8 +159,8 @@ struct pending {
 /** A frame received and not yet decoded. */
 struct inframe {
 	struct inframe *next;
-	bool is_gap;
-	uint64_t seq, flows;
+	bool is_gap, unknown;
+	uint64_t seq, flows, cause;
 	zmq_msg_t msg;
 };
 
@@ -192,6 +182,7 @@ struct inbox {
 
 struct session {
 	struct session *next;     /* of the end */
+	struct account *account;  /* subscribing end: of this probe, set when it is up */
 	struct session *bucket;   /* same last octet of the routing id */
 	struct link_end *end;
 	uint8_t rid[RID_MAX];
@@ -228,6 +219,16 @@ struct session {
 	unsigned n_second;
 	/* both */
 	uint64_t flows, frames, bytes, lost_flows, raw_bytes;
+};
+
+/** What a subscribing end has of one probe, over all its sessions (ledger.c). */
+struct account {
+	struct account *next;
+	uint64_t node_id;
+	char peer_end[64];
+	struct link_account a; /* as shown; waiting, up and told_us are filled in when it is */
+	uint64_t told_mono_us; /* when the probe sent its ledger; 0: never */
+	uint64_t input_mono_us[8];
 };
 
 /** Where a subscriber was with a peer, for the next session. */
@@ -321,6 +322,8 @@ struct link_end {
 	struct counters counters;
 	_Atomic uint64_t early_flows; /* lost before the filter: the queue was full */
 	_Atomic uint64_t early_seconds;
+	/* of the queue: what takers put in; begun and ended make a change of both one unit */
+	_Atomic uint64_t take_begun, take_ended, taken_flows, queued_flows;
 	uint64_t due_us;
 	/* options */
 	uint64_t max_peers, max_peers_per_address;
@@ -365,6 +368,8 @@ struct link_end {
 	struct position *positions;
 	unsigned n_positions;
 	uint64_t position_clock;
+	struct account *accounts; /* of probes, newest first */
+	unsigned n_accounts;
 	bool starved;             /* frames wait for batches to come home */
 	uint64_t next_sub;
 	/* orderly stop */
@@ -539,8 +544,6 @@ void frame_ref(struct frame *f);
 void frame_sent(void *data, void *hint);
 
 /* cursor.c */
-/** Words for a person. */
-const char *gap_text(unsigned cause);
 struct cursor *cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats);
 void cursor_free(struct cursor *c);
 /** The session is gone; the position stays for `resume`. */
@@ -549,6 +552,8 @@ void cursor_park(struct cursor *c, uint64_t now);
 void cursor_resume(struct cursor *c, struct session *s, uint64_t seq);
 /** Slot @s is given up, or a hole that is next: lost for a cursor that has not sent it. */
 void cursor_drop(struct cursor *c, const struct slot *s, enum gap_cause cause);
+/** Flows that passed the filter cannot even become a hole. */
+void cursor_lose(struct cursor *c, uint64_t flows);
 void cursor_ack(struct cursor *c, uint64_t seq);
 /** No frames after the newest sealed one: the subscription was replaced. */
 void cursor_end(struct cursor *c);
@@ -563,6 +568,46 @@ bool cursor_idle(const struct cursor *c);
 uint64_t cursor_lag_us(const struct cursor *c, uint64_t now);
 /** Flows sealed or gathered and not yet sent; *spooled_out (may be NULL): those on disk only. */
 uint64_t cursor_waiting(const struct cursor *c, uint64_t *spooled_out);
+
+/* ledger.c */
+/** The probe behind a session that came up. NULL without memory. */
+struct account *account_open(struct session *s);
+/** A gap was dealt with. */
+void account_gap(struct session *s, uint64_t flows, uint64_t cause, bool unknown);
+/** A frame has come and waits. */
+void account_received(struct session *s, uint64_t flows);
+/** It waits no longer: decoded, with @rows (its message said @flows), or lost. */
+void account_frame(struct session *s, uint64_t flows, uint64_t rows, bool is_decoded);
+/** Received and not decoded, and it comes again: the session ended. */
+void account_return(struct session *s, uint64_t flows);
+void account_missing(struct session *s, uint64_t frames);
+void account_second(struct session *s, const struct stats_second *sec);
+/** What the probe says of this subscription, from its PING. */
+void account_told(struct session *s, const struct msg *m);
+void accounts_free(struct link_end *e);
+/** Publisher: the ledgers of a session's subscriptions into a PING; @scratch is borrowed by @m. */
+void ledger_put(struct msg *m, const struct session *s, struct buf *scratch);
+/** What a GAP says; what this version does not know is GAP_SEVERAL. */
+enum gap_cause gap_cause_of(uint64_t number);
+/** Are there losses that nobody could count? */
+static inline bool
+gap_is_unknown(enum gap_cause cause)
+{
+	return cause == GAP_PROBE_RESTART || cause == GAP_DAMAGED;
+}
+/** What is under way when a publisher goes is lost: in its queue, rings and on the wire. */
+void ledger_abandon(struct link_end *e);
+
+/* show.c */
+struct rows {
+	const struct link_end *only;
+	void *p;
+	size_t n, cap, width;
+};
+/** A zeroed row, or NULL without memory. */
+void *row_add(struct rows *r);
+/** A row of struct link_subscription for every cursor and inbox of an end. */
+void show_subscriptions(struct rows *r, const struct link_end *e, uint64_t now);
 
 /* publish.c */
 void publish_message(struct session *s, const struct msg *m, uint64_t now);

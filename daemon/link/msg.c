@@ -139,8 +139,31 @@ msg_copy(const struct msg *m, enum msg_item i, char *out, size_t size)
 	out[n] = '\0';
 }
 
+/* The totals in the order in which they are sent. */
+static void
+totals_visit(struct stats_totals *t, void (*fn)(void *arg, uint64_t *v), void *arg)
+{
+	uint64_t *const v[] = {&t->drops_if, &t->drops_kernel, &t->seen, &t->metered, &t->non_ip,
+	    &t->malformed, &t->no_flow, &t->opened, &t->ended, &t->active, &t->given, &t->batching,
+	    &t->lost_batch};
+	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++)
+		fn(arg, v[i]);
+}
+
+static void
+put_total(void *arg, uint64_t *v)
+{
+	buf_varint(arg, *v);
+}
+
+static void
+get_total(void *arg, uint64_t *v)
+{
+	*v = cur_varint(arg);
+}
+
 void
-msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *apps)
+msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *scratch)
 {
 	msg_num(m, MI_second, (uint64_t)s->second);
 	msg_text(m, MI_interface, strv_of(s->interface));
@@ -157,13 +180,21 @@ msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *apps)
 	msg_num(m, MI_flows_new, s->flows_new);
 	msg_num(m, MI_flows_ended, s->flows_ended);
 	msg_num(m, MI_late, s->late_us);
-	for (uint32_t i = 0; i < s->n_apps && i < STATS_APPS; i++) {
-		buf_text(apps, strv_of(s->apps[i].name));
-		buf_varint(apps, s->apps[i].flows);
-		buf_varint(apps, s->apps[i].bytes);
+	if (s->totals.is_known) {
+		size_t at = scratch->n;
+		totals_visit((struct stats_totals *)(uintptr_t)&s->totals, put_total, scratch);
+		if (scratch->err == 0)
+			msg_text(m, MI_totals,
+			    (struct strv){(const char *)scratch->p + at, scratch->n - at});
 	}
-	if (apps->err == 0 && apps->n > 0)
-		msg_text(m, MI_apps, buf_view(apps));
+	size_t at = scratch->n;
+	for (uint32_t i = 0; i < s->n_apps && i < STATS_APPS; i++) {
+		buf_text(scratch, strv_of(s->apps[i].name));
+		buf_varint(scratch, s->apps[i].flows);
+		buf_varint(scratch, s->apps[i].bytes);
+	}
+	if (scratch->err == 0 && scratch->n > at)
+		msg_text(m, MI_apps, (struct strv){(const char *)scratch->p + at, scratch->n - at});
 }
 
 int
@@ -185,6 +216,13 @@ msg_get_stats(const struct msg *m, struct stats_second *out)
 	};
 	msg_copy(m, MI_interface, out->interface, sizeof(out->interface));
 	msg_copy(m, MI_probe, out->probe, sizeof(out->probe));
+	if (msg_has(m, MI_totals)) {
+		struct cur t = cur_init(m->s[MI_totals].p, m->s[MI_totals].n);
+		totals_visit(&out->totals, get_total, &t);
+		if (t.err != 0)
+			return -E_FORMAT;
+		out->totals.is_known = true;
+	}
 	struct cur c = cur_init(m->s[MI_apps].p, m->s[MI_apps].n);
 	while (cur_left(&c) > 0 && out->n_apps < STATS_APPS) {
 		struct stats_app *a = &out->apps[out->n_apps];

@@ -69,8 +69,11 @@ const char *msg_name(enum msg_type t);
 /** Copy a text item into a terminated array; bytes that are not printable ASCII become '?'. */
 void msg_copy(const struct msg *m, enum msg_item i, char *out, size_t size);
 
-/** Statistics as items and back; @apps is where the list of applications is put, borrowed by @m. */
-void msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *apps);
+/**
+ * Statistics as items and back; @scratch is where totals and applications are put, borrowed by
+ * @m: it must not move, 1 KiB is enough.
+ */
+void msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *scratch);
 int msg_get_stats(const struct msg *m, struct stats_second *out);
 
 /** Field numbers as octets; back: numbers not known are left out. -E_FORMAT on an odd length. */

@@ -257,7 +257,7 @@ send_second(struct link_end *e, const struct stats_second *sec)
 			wants |= c->stats;
 		if (!wants || !s->up || s->dead)
 			continue;
-		uint8_t room[512];
+		uint8_t room[1024];
 		struct buf apps = {room, 0, sizeof(room), sizeof(room), 0};
 		struct msg m = MSG(M_STATS, s->me, s->peer);
 		msg_put_stats(&m, sec, &apps);
@@ -273,6 +273,7 @@ publish_queues(struct link_end *e, uint64_t now)
 	struct stats_second *sec;
 	channel_spool(e, now);
 	for (int i = 0; i < BATCH_BURST && (b = queue_pop(e->batches)) != NULL; i++) {
+		atomic_fetch_sub_explicit(&e->queued_flows, b->n, memory_order_relaxed);
 		if (b->mark != NULL) {
 			batch_unref(&b);
 			continue;

@@ -365,8 +365,12 @@ ping(struct session *s)
 	struct msg m = MSG(M_PING, s->me, s->peer);
 	msg_num(&m, MI_time, (uint64_t)clock_real_us());
 	msg_num(&m, MI_mono, clock_mono_us());
-	if (s->end->is_publish)
+	uint8_t room[512];
+	struct buf scratch = {room, 0, sizeof(room), sizeof(room), 0};
+	if (s->end->is_publish) {
 		msg_num(&m, MI_age, publish_age(s, s->end->link->now_us));
+		ledger_put(&m, s, &scratch);
+	}
 	session_send(s, &m);
 }
 
@@ -448,6 +452,8 @@ on_ping(struct session *s, const struct msg *m)
 	int64_t now = clock_real_us();
 	if (msg_has(m, MI_age))
 		s->peer_age_us = m->u[MI_age];
+	if (!s->end->is_publish)
+		account_told(s, m);
 	msg_num(&r, MI_echo_time, m->u[MI_time]);
 	msg_num(&r, MI_echo_mono, m->u[MI_mono]);
 	msg_num(&r, MI_recv, (uint64_t)now);

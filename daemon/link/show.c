@@ -7,14 +7,7 @@
 #include "base/clock.h"
 #include "link/link_priv.h"
 
-struct rows {
-	const struct link_end *only;
-	void *p;
-	size_t n, cap, width;
-};
-
-/* A zeroed row, or NULL without memory. */
-static void *
+void *
 row_add(struct rows *r)
 {
 	if (r->n == r->cap) {
@@ -183,12 +176,15 @@ cursor_row(struct rows *r, const struct cursor *c, uint64_t now)
 	s->offered = (ended ? c->end_offered : ch->offered) - c->base_offered;
 	s->filtered = (ended ? c->end_filtered : ch->filtered) - c->base_filtered;
 	s->passed = (ended ? c->end_passed : ch->passed) - c->base_passed;
-	s->early = atomic_load_explicit(&ch->end->early_flows, memory_order_relaxed) - c->base_early;
+	uint64_t early = atomic_load_explicit(&ch->end->early_flows, memory_order_relaxed);
+	s->early = (ended ? c->end_early : early) - c->base_early;
 	s->acked = c->acked_flows;
 	s->in_flight = c->fl_flows;
 	s->queued = cursor_waiting(c, &s->spooled);
 	s->queued -= s->spooled;
 	s->lost = c->lost_flows;
+	memcpy(s->lost_by, c->lost_by, sizeof(s->lost_by));
+	s->is_cursor = true;
 	s->bytes_raw = ch->raw_bytes - c->base_raw;
 	s->bytes_sent = c->sent_bytes;
 	s->lag_us = cursor_lag_us(c, now);
@@ -227,21 +223,25 @@ inbox_row(struct rows *r, const struct session *s)
 	x->lag_us = s->peer_age_us;
 }
 
+void
+show_subscriptions(struct rows *r, const struct link_end *e, uint64_t now)
+{
+	for (const struct channel *ch = e->channels; ch != NULL; ch = ch->next)
+		for (const struct cursor *k = ch->cursors; k != NULL; k = k->next)
+			cursor_row(r, k, now);
+	for (const struct session *s = e->sessions; s != NULL && !e->is_publish; s = s->next)
+		if (s->current != 0)
+			inbox_row(r, s);
+}
+
 static int
 subscriptions_call(struct link *l, void *arg, struct call *c)
 {
 	struct rows *r = arg;
 	(void)c;
-	for (const struct link_end *e = l->ends; e != NULL; e = e->next) {
-		if (r->only != NULL && r->only != e)
-			continue;
-		for (const struct channel *ch = e->channels; ch != NULL; ch = ch->next)
-			for (const struct cursor *k = ch->cursors; k != NULL; k = k->next)
-				cursor_row(r, k, l->now_us);
-		for (const struct session *s = e->sessions; s != NULL && !e->is_publish; s = s->next)
-			if (s->current != 0)
-				inbox_row(r, s);
-	}
+	for (const struct link_end *e = l->ends; e != NULL; e = e->next)
+		if (r->only == NULL || r->only == e)
+			show_subscriptions(r, e, l->now_us);
 	return 0;
 }
 

@@ -75,6 +75,7 @@ ask(struct session *s, const struct position *p)
 void
 subscribe_up(struct session *s)
 {
+	s->account = account_open(s);
 	ask(s, position_find(s->end, s));
 }
 
@@ -98,11 +99,13 @@ inbox_find(struct session *s, uint64_t channel)
 }
 
 static void
-inbox_clear(struct inbox *b)
+inbox_clear(struct session *s, struct inbox *b)
 {
 	while (b->head != NULL) {
 		struct inframe *f = b->head;
 		b->head = f->next;
+		if (!f->is_gap)
+			account_return(s, f->flows);
 		zmq_msg_close(&f->msg);
 		free(f);
 	}
@@ -211,11 +214,14 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 		s->dead = true;
 		return;
 	}
-	*f = (struct inframe){.is_gap = frame == NULL, .seq = b->received, .flows = m->u[MI_flows]};
+	*f = (struct inframe){.is_gap = frame == NULL, .seq = b->received, .flows = m->u[MI_flows],
+	    .cause = m->u[MI_cause], .unknown = m->u[MI_unknown] != 0};
 	zmq_msg_init(&f->msg);
 	if (frame != NULL)
 		zmq_msg_move(&f->msg, frame);
 	b->n_waiting++;
+	if (frame != NULL)
+		account_received(s, f->flows);
 	b->waiting_bytes += size;
 	if (b->tail != NULL)
 		b->tail->next = f;
@@ -255,7 +261,7 @@ on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 		return;
 	}
 	if (seq > b->received + 1 && seq != b->jump)
-		counter_add(k, C_frame_missing, seq - b->received - 1);
+		account_missing(s, seq - b->received - 1);
 	counter_add(k, C_frame_in, 1);
 	b->received = seq;
 	enqueue(s, b, m, frame);
@@ -274,10 +280,11 @@ on_gap(struct session *s, const struct msg *m)
 		return;
 	}
 	b->received = m->u[MI_to];
-	unsigned cause = m->u[MI_cause] < GAP_CAUSES ? (unsigned)m->u[MI_cause] : GAP_NONE;
-	log_line(&s->end->gap_site, LOG_WARN, "link: %s: %s lost %s%llu flows before they were sent: "
-	    "%s", s->end->name, s->name, cause == GAP_PROBE_RESTART ? "some, known are " : "",
-	    (unsigned long long)m->u[MI_flows], gap_text(cause));
+	const struct gap_cause_info *why = &gap_cause_info[gap_cause_of(m->u[MI_cause])];
+	log_line(&s->end->gap_site, LOG_WARN,
+	    "link: %s: %s lost %llu flows%s before they were sent: %s (%s)", s->end->name, s->name,
+	    (unsigned long long)m->u[MI_flows], m->u[MI_unknown] != 0 ? " and more" : "", why->text,
+	    why->advice);
 	enqueue(s, b, m, NULL);
 }
 
@@ -310,6 +317,7 @@ decode(struct session *s, struct inframe *f, uint64_t now)
 	if (f->is_gap) {
 		counter_add(k, C_flow_lost_gap, f->flows);
 		s->lost_flows += f->flows;
+		account_gap(s, f->flows, f->cause, f->unknown);
 		return true;
 	}
 	struct batch *b = batch_pool_get(e->pool);
@@ -320,6 +328,7 @@ decode(struct session *s, struct inframe *f, uint64_t now)
 		counter_add(k, C_frame_bad, 1);
 		counter_add(k, C_flow_lost_decode, f->flows);
 		s->lost_flows += f->flows;
+		account_frame(s, f->flows, 0, false);
 		batch_unref(&b);
 		return true;
 	}
@@ -334,6 +343,7 @@ decode(struct session *s, struct inframe *f, uint64_t now)
 	s->frames++;
 	s->bytes += size;
 	s->raw_bytes += info.raw_len;
+	account_frame(s, f->flows, b->n, true);
 	e->host.push(e->host.ctx, &b, false);
 	return true;
 }
@@ -441,7 +451,7 @@ subscribe_gone(struct session *s)
 	if (b != NULL)
 		position_keep(s, b);
 	for (unsigned i = 0; i < s->n_inbox; i++)
-		inbox_clear(&s->inbox[i]);
+		inbox_clear(s, &s->inbox[i]);
 	s->n_inbox = 0;
 }
 
@@ -476,6 +486,7 @@ on_stats(struct session *s, const struct msg *m)
 			s->n_second++;
 		s->second[i] = sec;
 	}
+	account_second(s, &sec);
 	e->host.second(e->host.ctx, &sec);
 }
 

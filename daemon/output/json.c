@@ -51,8 +51,7 @@ struct json {
 	_Atomic uint64_t give_up_us; /* monotonic: what is not written then is lost; 0: never */
 	_Atomic uint32_t pending; /* batches taken and not yet written */
 	_Atomic(struct settings *) fresh;
-	struct counters counters; /* the writer's */
-	_Atomic uint64_t batches_in, flows_in;
+	struct counters counters; /* the writer's, and of those who bring batches: added to shared */
 	/* the writer's own */
 	struct settings *now;
 	struct filter_work *work;
@@ -183,11 +182,27 @@ fail(struct json *j, const char *what)
 	j->failing = true;
 }
 
-static void
-lose(struct json *j, struct batch **b)
+/* What is taken out of the queue is in hand until it is filtered, written or lost. */
+static struct batch *
+take_out(struct json *j)
 {
-	counter_add(&j->counters, C_flow_lost_queue, (*b)->n);
-	counter_add(&j->counters, C_batch_lost_queue, (*b)->mark == NULL);
+	counters_begin_shared(&j->counters);
+	struct batch *b = queue_pop(j->queue);
+	if (b != NULL) {
+		counter_add_shared(&j->counters, C_flow_queued, -(int64_t)b->n);
+		counter_add_shared(&j->counters, C_flow_in_hand, b->n);
+	}
+	counters_end_shared(&j->counters);
+	return b;
+}
+
+static void
+lose(struct json *j, struct batch **b, enum counter why)
+{
+	counters_begin_shared(&j->counters);
+	counter_add_shared(&j->counters, why, (*b)->n);
+	counter_add_shared(&j->counters, C_flow_in_hand, -(int64_t)(*b)->n);
+	counters_end_shared(&j->counters);
 	batch_unref(b);
 	atomic_fetch_sub(&j->pending, 1);
 }
@@ -207,10 +222,10 @@ next_batch(struct json *j, uint64_t now)
 {
 	for (;;) {
 		if (j->held == NULL)
-			j->held = queue_pop(j->queue);
+			j->held = take_out(j);
 		if (j->held == NULL || !is_late(j, j->held, now))
 			return j->held;
-		lose(j, &j->held);
+		lose(j, &j->held, C_flow_lost_queue);
 		if (!j->failing)
 			j->host.state(j->host.ctx, PORT_DEGRADED,
 			    "flows are lost, its reader is too slow (the other outputs go on)");
@@ -280,6 +295,7 @@ cut(struct json *j, size_t extra)
 static void
 flush(struct json *j)
 {
+	int64_t lost = 0;
 	size_t done = write_out(j);
 	if (done < j->out.n) {
 		/* keep whole lines only: cut a file back to the last line end that got out */
@@ -288,7 +304,7 @@ flush(struct json *j)
 			whole--;
 		cut(j, done - whole);
 		uint32_t lines = count_lines(j->out.p, whole);
-		counter_add(&j->counters, C_flow_lost_write, j->out_flows - lines);
+		lost = j->out_flows - lines;
 		j->out_flows = lines;
 		done = whole;
 	} else if (done > 0) {
@@ -296,7 +312,11 @@ flush(struct json *j)
 	}
 	j->size += done;
 	counter_add(&j->counters, C_write_bytes, done);
-	counter_add(&j->counters, C_flow_out, j->out_flows);
+	counters_begin_shared(&j->counters);
+	counter_add_shared(&j->counters, C_flow_lost_write, lost);
+	counter_add_shared(&j->counters, C_flow_out, j->out_flows);
+	counter_add_shared(&j->counters, C_flow_in_hand, -(lost + (int64_t)j->out_flows));
+	counters_end_shared(&j->counters);
 	buf_reset(&j->out);
 	j->out_flows = 0;
 }
@@ -396,7 +416,10 @@ print_batch(struct json *j, const struct batch *b)
 {
 	uint64_t mask[BATCH_WORDS];
 	uint32_t passed = filter_run(j->now->filter, j->work, b, mask);
-	counter_add(&j->counters, C_flow_filtered, b->n - passed);
+	counters_begin_shared(&j->counters);
+	counter_add_shared(&j->counters, C_flow_filtered, b->n - passed);
+	counter_add_shared(&j->counters, C_flow_in_hand, (int64_t)passed - b->n);
+	counters_end_shared(&j->counters);
 	for (unsigned w = 0; w < BATCH_WORDS; w++) {
 		for (uint64_t m = mask[w]; m != 0; m &= m - 1) {
 			uint32_t row = w * 64 + (uint32_t)__builtin_ctzll(m);
@@ -408,7 +431,10 @@ print_batch(struct json *j, const struct batch *b)
 			if (j->out.err != 0) { /* without memory: this record is lost, named */
 				j->out.n = before;
 				j->out.err = 0;
-				counter_add(&j->counters, C_flow_lost_write, 1);
+				counters_begin_shared(&j->counters);
+				counter_add_shared(&j->counters, C_flow_lost_write, 1);
+				counter_add_shared(&j->counters, C_flow_in_hand, -1);
+				counters_end_shared(&j->counters);
 				flush(j);
 				continue;
 			}
@@ -451,8 +477,8 @@ adopt(struct json *j)
 static void
 drop_queue(struct json *j)
 {
-	while (j->held != NULL || (j->held = queue_pop(j->queue)) != NULL)
-		lose(j, &j->held);
+	while (j->held != NULL || (j->held = take_out(j)) != NULL)
+		lose(j, &j->held, C_flow_lost_stop);
 }
 
 static void *
@@ -514,14 +540,19 @@ json_take(void *self, struct batch *b)
 		return true;
 	}
 	atomic_fetch_add(&j->pending, 1);
-	if (!queue_push(j->queue, b)) {
-		atomic_fetch_sub(&j->pending, 1);
-		return false;
+	counters_begin_shared(&j->counters);
+	bool taken = queue_push(j->queue, b);
+	if (taken) {
+		counter_add_shared(&j->counters, C_batch_in, 1);
+		counter_add_shared(&j->counters, C_flow_in, n);
+		counter_add_shared(&j->counters, C_flow_queued, n);
 	}
-	atomic_fetch_add_explicit(&j->batches_in, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&j->flows_in, n, memory_order_relaxed);
-	wake_signal(&j->wake);
-	return true;
+	counters_end_shared(&j->counters);
+	if (taken)
+		wake_signal(&j->wake);
+	else
+		atomic_fetch_sub(&j->pending, 1);
+	return taken;
 }
 
 static bool
@@ -589,10 +620,7 @@ static void
 json_counters(void *self, uint64_t sum[C_COUNT])
 {
 	struct json *j = self;
-	for (int c = 0; c < C_COUNT; c++)
-		sum[c] += counter_get(&j->counters, (enum counter)c);
-	sum[C_batch_in] += atomic_load_explicit(&j->batches_in, memory_order_relaxed);
-	sum[C_flow_in] += atomic_load_explicit(&j->flows_in, memory_order_relaxed);
+	(void)counters_read(&j->counters, sum);
 }
 
 /* What is printed and not written; the batches in the queue are their makers'. */

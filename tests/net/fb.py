@@ -177,6 +177,32 @@ class Node:
     def endpoint(self, name):
         return self.do("show endpoints", name)[0]
 
+    def ledger(self):
+        """Rows of `show ledger`; each stage and each equation must add up, at any moment."""
+        rows = self.do("show ledger")
+        for r in rows:
+            where = f"{self.name}: {r['node']} {r['endpoint']} {r['peer']} {r['stage']}"
+            if r["kind"] == "equation":
+                check(r["balanced"] and r["in"] == r["out"], f"{where}: {r['what']}: {r}")
+            else:
+                check(r["in"] == r["out"] + r["held"] + r["filtered"] + r["lost"], f"{where}: {r}")
+                equal(f"losses of {where}", sum(r["losses"].values()), r["lost"])
+        return rows
+
+    def stage(self, endpoint, stage, node=None, told=False):
+        """The one row of a stage of one endpoint."""
+        rows = [r for r in self.ledger() if r["kind"] == "stage" and r["endpoint"] == endpoint and
+                r["stage"] == stage and r["told"] == told and node in (None, r["node"])]
+        equal(f"rows of {endpoint} {stage} at {self.name}", len(rows), 1)
+        return rows[0]
+
+    def can_answer(self):
+        """Running, and not stopped by a signal?"""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "TtZX"
+
     def ended(self, name):
         """Has this file input come to its end, with everything handed on?"""
         return bool(self.endpoint(name).get("ended"))
@@ -235,6 +261,22 @@ class Lab:
 
     def __exit__(self, kind, value, trace):
         signal.alarm(0)
+        try:
+            if kind is None:
+                self.balanced()
+        except Exception as e:
+            kind = type(e)
+            raise
+        finally:
+            self.close(kind)
+
+    def balanced(self):
+        """Whatever a test did: the ledgers of all that still run are exact."""
+        for n in self.nodes:
+            if n.can_answer():
+                n.ledger()
+
+    def close(self, kind):
         if kind is not None and not issubclass(kind, Skip):
             for n in self.nodes:
                 print(f"--- log of {n.name}\n{n.log()[-6000:]}" if os.path.exists(n.log_file)

@@ -265,6 +265,34 @@ engine_endpoints(
 }
 
 int
+engine_ledger(struct engine *e, struct strv name, engine_ledger_fn *fn, void *arg, struct err *err)
+{
+	if (name.n > 0 && find(e, name, err) == NULL)
+		return -E_NOENT;
+	struct ledger_row r = {.node = "probe-\xff", .endpoint = "lan", .peer = "", .ledger = "packets",
+	    .stage = "kernel", .unit = "packets", .in = 7, .out = 5, .lost = 2,
+	    .loss = {{"pkt_dropped_kernel", 2}}, .n_losses = 1, .text = ""};
+	fn(arg, &r);
+	r = (struct ledger_row){.node = "n", .endpoint = "lan", .peer = "", .ledger = "packets",
+	    .stage = "equation", .unit = "packets", .is_equation = true, .in = 7, .out = 8,
+	    .text = "a = b", .difference = -1};
+	fn(arg, &r);
+	return 0;
+}
+
+void
+engine_losses(struct engine *e, engine_loss_fn *fn, void *arg)
+{
+	struct engine_loss l = {.node = "n", .endpoint = "lan", .cause = "pkt_dropped_kernel",
+	    .text = "dropped", .advice = "raise ring", .unit = "packets", .n = 2, .of = 8};
+	if (e->n_saved == 99) /* nothing was lost */
+		return;
+	fn(arg, &l);
+	l.n = 300, l.of = 0, l.has_second = true, l.last_second = 4, l.cause = "pkt_no_flow";
+	fn(arg, &l);
+}
+
+int
 engine_detail(struct engine *e, struct strv name, port_detail_fn *fn, void *arg, struct err *err)
 {
 	(void)e;

@@ -60,6 +60,8 @@ bool end_why_has(struct end *e, const char *words);
 
 /** Flows with ids from..from+n-1 into the publisher, in batches of @rows. */
 void flows_push(struct end *e, struct batch_pool *pool, uint64_t from, uint64_t n, uint32_t rows);
+/** One batch, once: false when it was not taken, and is lost. */
+bool flows_offer(struct end *e, struct batch_pool *pool, uint64_t from, uint32_t rows);
 /** Does the flow of this id pass the filter? Decided by the filter engine on a batch of one. */
 bool flow_passes(const char *filter, uint64_t id);
 /** Sorted ids received are exactly those of from..to-1 that pass @filter. */
@@ -75,7 +77,9 @@ bool wait_why(struct end *e, const char *words, int ms);
 /** The row of @peer ("" any); false when there is none. */
 bool sub_row(struct link *l, const char *peer, struct link_subscription *out);
 bool peer_row(struct link *l, const char *state, struct link_peer *out);
-/** Both equations of every subscription. */
+/** The account a subscribing end has of its probe (of the last one). */
+void account_row(struct end *e, struct link_account *out);
+/** All equations of the link: queues, subscriptions, accounts. */
 void assert_ledger(struct link *l);
 /** A port that was free a moment ago, below the ephemeral range. */
 int free_port(void);

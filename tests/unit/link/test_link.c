@@ -275,6 +275,54 @@ stuck_reader(void **state)
 	end_close(&p, true);
 }
 
+static bool
+wait_told(struct end *e, struct link_account *out, uint64_t offered)
+{
+	for (int i = 0; i < 1000; i++) {
+		account_row(e, out);
+		if (out->is_told && out->told.offered + out->told.early == offered)
+			return true;
+		clock_sleep_us(5000);
+	}
+	return false;
+}
+
+/* More than the queue to the link takes: lost before the filter, and the collector is told. */
+static void
+queue_overflow(void **state)
+{
+	struct end p, a;
+	struct link_account x;
+	struct link_subscription s;
+	uint64_t n = 0, taken = 0;
+	int port = free_port();
+	(void)state;
+	end_open(probe, &p, "publish tcp://127.0.0.1:%d max_delay=20ms queue=4 " FAST, port);
+	end_open(col_a, &a, "subscribe tcp://127.0.0.1:%dc filter='dst port 443' " FAST, port);
+	assert_true(wait_subs(probe, 1, 5000));
+	for (int i = 0; i < 3000 && (i < 300 || n == taken); i++, n += 500) {
+		taken += flows_offer(&p, pool, n, 500) ? 500 : 0;
+		assert_ledger(probe);
+		for (int k = 0; k < 7; k++, n += 500) /* faster than it can filter them */
+			taken += flows_offer(&p, pool, n, 500) ? 500 : 0;
+	}
+	assert_true(n > taken && taken > 0);
+	assert_true(wait_acked(probe, 8000));
+	assert_true(wait_told(&a, &x, n));
+	assert_true(sub_row(probe, "col-a", &s));
+	assert_int_equal(s.early, n - taken);
+	assert_int_equal(s.offered, taken);
+	assert_int_equal(x.told.early, s.early);
+	assert_int_equal(x.told.filtered, s.filtered);
+	assert_int_equal(x.told.passed, s.passed);
+	assert_int_equal(x.decoded, s.acked);
+	assert_int_equal(x.received, x.decoded);
+	assert_true(x.up);
+	assert_ledger(col_a);
+	end_close(&a, false);
+	end_close(&p, false);
+}
+
 static void
 ring_overflow(void **state)
 {
@@ -312,6 +360,14 @@ ring_overflow(void **state)
 	assert_true(sub_row(col_a, "", &mine));
 	assert_int_equal(mine.acked, s.acked);
 	assert_int_equal(mine.lost, s.lost);
+	/* with the cause, in the gaps and in the ledger that the probe sends */
+	struct link_account x;
+	assert_true(wait_told(&a, &x, N));
+	assert_int_equal(x.gap_flows[GAP_RING_FULL], s.lost);
+	assert_int_equal(x.told.lost_by[GAP_RING_FULL], s.lost);
+	assert_int_equal(s.lost_by[GAP_RING_FULL], s.lost);
+	assert_int_equal(x.decoded, s.acked);
+	assert_int_equal(x.gaps_unknown, 0);
 	end_close(&a, false);
 	end_close(&p, true);
 }
@@ -516,7 +572,7 @@ main(void)
 	    cmocka_unit_test(collector_restarts),
 	    cmocka_unit_test(probe_restarts),
 	    cmocka_unit_test(stuck_reader),
-	    cmocka_unit_test(ring_overflow),
+	    cmocka_unit_test(ring_overflow), cmocka_unit_test(queue_overflow),
 	    cmocka_unit_test(live_filter_change),
 	    cmocka_unit_test(statistics_and_peers),
 	    cmocka_unit_test(a_while_of_traffic),
