@@ -228,7 +228,8 @@ restore_call(struct link *l, void *arg, struct call *c)
 	struct link_position *copy = malloc((a->n + 1) * sizeof(*copy));
 	if (copy == NULL)
 		return -E_NOMEM;
-	memcpy(copy, a->p, a->n * sizeof(*copy));
+	if (a->n > 0) /* without any there is no array */
+		memcpy(copy, a->p, a->n * sizeof(*copy));
 	free(l->restored);
 	l->restored = copy;
 	l->n_restored = a->n;
