@@ -94,7 +94,10 @@ size_t format_width(struct strv s);
 void format_safe(struct buf *out, struct strv s, bool keep_layout);
 
 /* key.c, complete.c: commands that run here */
-int key_command(char *const *words, unsigned n);
+/** What a command of this file does; NULL: it is the daemon's. */
+const char *key_help(const struct ctl_command *cmd);
+int key_command(const struct ask *a, const struct ctl_command *cmd, char *const *words,
+    unsigned n);
 int complete_command(const struct ask *a);
 
 #endif

@@ -144,13 +144,9 @@ help_local(char *const *words, unsigned n)
 {
 	const struct ctl_command *cmd;
 	unsigned used;
-	if (n == 0 || words_command(words, n, &cmd, &used, NULL) != 0 ||
-	    strcmp(cmd->id, "key_secret") != 0)
+	if (n == 0 || words_command(words, n, &cmd, &used, NULL) != 0 || key_help(cmd) == NULL)
 		return false;
-	printf(
-	    "flowctl %s %s\n\n%s.\n160 random bits as text, for key_file at both ends of a link; "
-	    "a FILE is made\nreadable by its owner only and never overwritten.\n",
-	    cmd->words, cmd->arguments, cmd->summary);
+	printf("flowctl %s %s\n\n%s.\n%s", cmd->words, cmd->arguments, cmd->summary, key_help(cmd));
 	return true;
 }
 
@@ -164,8 +160,8 @@ dispatch(const struct ask *a)
 		return complete_command(a);
 	if (words_command(a->words, a->n_words, &cmd, &used, &err) != 0)
 		return fail(EXIT_USAGE, err.text);
-	if (strcmp(cmd->id, "key_secret") == 0)
-		return key_command(a->words + used, a->n_words - used);
+	if (key_help(cmd) != NULL)
+		return key_command(a, cmd, a->words + used, a->n_words - used);
 	if (strcmp(cmd->id, "help") == 0 && a->n_words == used && !a->json &&
 	    access(a->socket, F_OK) != 0) {
 		usage(stdout); /* the list is known without a daemon */

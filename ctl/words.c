@@ -11,6 +11,10 @@ const struct ctl_command ctl_commands[] = {
 #include "flowbus/commands.def"
     {"key_secret", "key secret", "[FILE]", "Make the secret of a link; runs without the daemon",
 	SHAPE_NONE},
+    {"key_new", "key new", "FILE", "Make a key pair for this node; runs without the daemon",
+	SHAPE_NONE},
+    {"key_show", "key show", "FILE",
+	"Public key and fingerprint of a key file; runs without the daemon", SHAPE_NONE},
 };
 const unsigned ctl_command_count = sizeof(ctl_commands) / sizeof(ctl_commands[0]);
 enum { COMMANDS = sizeof(ctl_commands) / sizeof(ctl_commands[0]) };

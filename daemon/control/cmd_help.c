@@ -88,6 +88,8 @@ help_all(struct buf *out)
 	buf_str(out,
 	    "\nCommands that run without the daemon:\n"
 	    "  key secret [FILE]                      Make the secret of a link\n"
+	    "  key new FILE                           Make a key pair for this node\n"
+	    "  key show FILE                          Public key and fingerprint of a key file\n"
 	    "\nWords may be shortened as long as they are unambiguous: flowctl sh peers.\n"
 	    "`flowctl help COMMAND` tells more, `flowctl help attach TYPE` lists options.\n");
 }

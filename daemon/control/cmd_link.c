@@ -105,6 +105,7 @@ peer_row(void *arg, const struct link_peer *p)
 	put_int(j, "lag_us", p->lag_us);
 	json_object_set_new(j, "encrypted", json_boolean(p->encrypted));
 	json_object_set_new(j, "verified", json_boolean(p->verified));
+	json_object_set_new(j, "key", p->key[0] != '\0' ? json_string(p->key) : json_null());
 	json_object_set_new(j, "node_id", json_string(node));
 	put_int(j, "flows", p->flows);
 	put_int(j, "frames", p->frames);

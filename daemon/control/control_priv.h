@@ -36,6 +36,7 @@ struct call {
 	char **args;             /* positionals; owned */
 	unsigned n_args;
 	const char *count;       /* value of --count, NULL when absent; borrowed from `words` */
+	const char *span;        /* value of --for, likewise */
 	bool drain, all;         /* --drain, --all */
 	char **words;            /* everything as given; owned */
 	unsigned n_words;

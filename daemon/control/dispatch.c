@@ -97,14 +97,17 @@ take_flag(struct call *c, unsigned *i, struct err *err)
 			c->all = c->all || strcmp(word, "--all") == 0;
 			return 0;
 		}
-		if (end == ' ' && strcmp(flag, "[--count") == 0) {
-			if (word[n] == '=') {
-				c->count = word + n + 1;
-			} else if (*i + 1 < c->n_words) {
-				c->count = c->words[++*i];
-			} else {
-				return err_set(err, E_INVAL, "--count needs a number");
-			}
+		const char **value = strcmp(flag, "[--count") == 0 ? &c->count
+				     : strcmp(flag, "[--for") == 0 ? &c->span
+								   : NULL;
+		if (end == ' ' && value != NULL) {
+			if (word[n] == '=')
+				*value = word + n + 1;
+			else if (*i + 1 < c->n_words)
+				*value = c->words[++*i];
+			else
+				return err_set(err, E_INVAL, "%s needs a %s", flag + 1,
+				    value == &c->count ? "number" : "duration");
 			return 0;
 		}
 	}

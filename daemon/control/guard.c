@@ -53,6 +53,12 @@ guard_option(const struct call *c, const struct option_info *o, const char *text
 		snprintf(what, sizeof(what), "option %s, which names a file,", o->name);
 		return need_admin(c, err, what);
 	}
+	if (strcmp(o->name, "allow") == 0 || strcmp(o->name, "peer") == 0 ||
+	    strcmp(o->name, "relays") == 0) {
+		snprintf(
+		    what, sizeof(what), "option %s, which says who is trusted with what,", o->name);
+		return need_admin(c, err, what);
+	}
 	if (strcmp(o->name, "encryption") == 0 && strcasecmp(text, "none") == 0)
 		return need_admin(c, err, "encryption=none");
 	return 0;

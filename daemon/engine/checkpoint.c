@@ -68,9 +68,9 @@ positions_json(const struct checkpoint *cp)
 		const struct link_position *p = &cp->p[i];
 		snprintf(node, sizeof(node), "%016" PRIx64, p->node_id);
 		snprintf(channel, sizeof(channel), "%016" PRIx64, p->channel);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:I}", "endpoint", p->end,
-		    "node", node, "peer_endpoint", p->peer_end, "channel", channel, "sequence",
-		    (json_int_t)p->seq));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "endpoint",
+		    p->end, "node", node, "peer_endpoint", p->peer_end, "user", p->user, "channel",
+		    channel, "sequence", (json_int_t)p->seq));
 	}
 	for (size_t i = 0; i < cp->n_files; i++) {
 		const struct saved_file *f = &cp->files[i];
@@ -250,6 +250,7 @@ parse(struct checkpoint *cp, const json_t *j)
 		struct link_position *to = &cp->p[cp->n_p++];
 		get_text(row, "endpoint", to->end, sizeof(to->end));
 		get_text(row, "peer_endpoint", to->peer_end, sizeof(to->peer_end));
+		get_text(row, "user", to->user, sizeof(to->user));
 		to->node_id = hex(row, "node");
 		to->channel = hex(row, "channel");
 		to->seq = get_number(row, "sequence");

@@ -175,15 +175,23 @@ endpoint_unknown(struct engine *e, struct strv name, struct err *err)
 	    near != NULL ? near : "", near != NULL ? "'?" : "");
 }
 
-/* The link thread starts with the first endpoint that needs it: a file run never pays for it. */
-static int
-link_ready(struct engine *e, struct err *err)
+/* The link thread starts with the first endpoint or command that needs it: a run over files never
+ * pays for it. */
+int
+engine_link_start(struct engine *e, struct err *err)
 {
 	struct link_host host;
+	char dir[4000];
 	if (e->link != NULL)
 		return 0;
 	facts_host(e, &host);
 	int rc = link_start(&host, &e->link, err);
+	const char *given = conf_text(&e->conf->daemon.bag, "trust_dir");
+	const char *state = conf_text(&e->conf->daemon.bag, "state_dir");
+	snprintf(dir, sizeof(dir), "%s%s", given[0] != '\0' ? given : state,
+	    given[0] != '\0' ? "" : "/trust");
+	if (rc == 0)
+		link_trust_dir(e->link, dir);
 	if (rc != 0 || e->checkpoint == NULL)
 		return rc;
 	rc = checkpoint_link(e, err);
@@ -195,7 +203,7 @@ link_ready(struct engine *e, struct err *err)
 int
 endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 {
-	int rc = needs_link(ep->type) ? link_ready(e, err) : 0;
+	int rc = needs_link(ep->type) ? engine_link_start(e, err) : 0;
 	if (rc != 0)
 		return rc;
 	ep->host = (struct port_host){ep, ep->name, ep->number, &e->conf->daemon, e->link,

@@ -36,7 +36,9 @@ struct engine_control {
 int engine_main(int argc, char **argv, const struct engine_control *control);
 
 struct loop *engine_loop(struct engine *e);
-struct link *engine_link(struct engine *e);
+struct link *engine_link(struct engine *e); /* NULL: no endpoint needed it yet */
+/** Start it for a command on keys. 0 or -E_* with @err. */
+int engine_link_start(struct engine *e, struct err *err);
 const struct conf_daemon *engine_daemon(const struct engine *e);
 const char *engine_name(const struct engine *e);     /* of this node */
 int64_t engine_started_us(const struct engine *e);   /* epoch */

@@ -217,6 +217,13 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 	}
 	take_daemon_options(e, c);
 	conf_free(&c);
+	struct err keys = {0};
+	if (e->link != NULL && link_trust_reload(e->link, &keys) != 0) {
+		log_line(
+		    NULL, LOG_ERR, "engine: reload: trusted keys stay as they were: %s", keys.text);
+		if (failed++ == 0)
+			first = keys;
+	}
 	facts_update(e);
 	if (failed > 0)
 		return err_set(err, E_PARTLY, "%u of the changes failed, these endpoints stay as they "

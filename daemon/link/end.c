@@ -21,6 +21,7 @@ uint64_t
 end_tick(struct link_end *e, uint64_t now)
 {
 	uint64_t due = min_u64(sock_tick(e, now), fault_tick(e, now));
+	due = min_u64(due, enrol_tick(e, now));
 	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
 		next = s->next;
 		due = min_u64(due, session_tick(s, now));
@@ -55,7 +56,7 @@ read_subscribe(struct link_end *e, const struct conf_endpoint *conf, struct err 
 	const char *text = conf_text(conf, "filter");
 	int rc = filter_compile(strv_of(text), &f, err);
 	if (rc != 0) {
-		err_prefix(err, "%s: filter", e->name);
+		err_prefix(err, "%s: filter: ", e->name);
 		return rc;
 	}
 	filter_free(&f);
@@ -75,6 +76,9 @@ end_options(struct link_end *e, const struct conf_endpoint *conf, struct err *er
 {
 	e->max_peers = conf_number(conf, "max_peers");
 	e->max_peers_per_address = conf_number(conf, "max_peers_per_address");
+	int rc = named_lists(e, conf, err);
+	if (rc != 0)
+		return rc;
 	return e->is_publish ? read_publish(e, conf, err) : read_subscribe(e, conf, err);
 }
 
@@ -84,22 +88,27 @@ read_security(struct link_end *e, const struct conf_endpoint *conf, struct err *
 {
 	const char *key_file = conf_text(conf, "key_file"), *want = conf_text(conf, "encryption");
 	bool none = strcmp(want, "none") == 0;
+	int rc = named_read(e, conf, err);
+	if (rc != 0 || e->named)
+		return rc;
 	if (none && key_file[0] != '\0')
 		return err_set(err, E_INVAL, "%s: encryption=none and a key_file do not go together "
 		    "(leave out one of them)", e->name);
 	if (key_file[0] != '\0') {
-		int rc = link_keys_load(key_file, &e->keys, err);
+		rc = link_keys_load(key_file, &e->keys, err);
 		if (rc != 0)
-			err_prefix(err, "%s", e->name);
+			err_prefix(err, "%s: ", e->name);
 		e->encrypted = rc == 0;
 		return rc;
 	}
 	if (strcmp(want, "curve") == 0)
-		return err_set(err, E_KEY, "%s: encryption=curve needs a key_file "
-		    "(make a secret with `flowctl key secret`)", e->name);
+		return err_set(err, E_KEY,
+		    "%s: encryption=curve needs a key_file "
+		    "or an identity (make them with `flowctl key secret` and `flowctl key new`)",
+		    e->name);
 	if (!none && !e->addr.loopback)
 		return err_set(err, E_UNSAFE, "%s: %s %s without a key is refused: everything would go in "
-		    "clear text (give key_file, or write encryption=none)", e->name,
+		    "clear text (give key_file or identity, or write encryption=none)", e->name,
 		    e->addr.bind ? "listening on" : "connecting to", e->addr.endpoint);
 	return 0;
 }
@@ -151,6 +160,8 @@ end_free(struct link_end *e)
 	queue_free(&e->batches);
 	queue_free(&e->seconds);
 	batch_pool_free(&e->pool);
+	enrol_free(e);
+	named_free(e);
 	link_keys_wipe(&e->keys);
 	free(e->positions);
 	free(e->conns);
@@ -184,7 +195,7 @@ attach_call(struct link *l, void *arg, struct call *c)
 	l->n_ends++;
 	if (a->e->is_bind)
 		end_state(a->e, PORT_UP, "");
-	else
+	else if (a->e->dial.cause[0] == '\0')
 		end_state(a->e, PORT_STARTING, "connecting");
 	return 0;
 }
@@ -213,7 +224,7 @@ link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_
 		e->addr.bind = false;
 	e->is_bind = e->addr.bind;
 	if (rc != 0)
-		err_prefix(err, "%s", e->name);
+		err_prefix(err, "%s: ", e->name);
 	if (rc == 0)
 		rc = read_security(e, conf, err);
 	if (rc == 0)
@@ -248,12 +259,21 @@ set_call(struct link *l, void *arg, struct call *c)
 {
 	struct set_args *a = arg;
 	struct link_end *e = a->e, *w = a->with;
-	(void)l;
 	(void)c;
 	e->max_peers = w->max_peers;
 	e->max_peers_per_address = w->max_peers_per_address;
 	if (e->is_bind)
 		zap_limits(e->link->zap, e->name, e->max_peers, e->max_peers_per_address);
+	char *lists[] = {e->allow, e->relays};
+	e->allow = w->allow;
+	e->relays = w->relays;
+	w->allow = lists[0];
+	w->relays = lists[1];
+	if (e->named && e->is_bind && strcmp(lists[0], e->allow) != 0) {
+		if (zap_named(l->zap, e->name, l->trust, e->id.own, e->allow) != 0)
+			return -E_NOMEM;
+		named_recheck(e);
+	}
 	if (!e->is_publish) {
 		char *old = e->filter;
 		bool same = strcmp(old, w->filter) == 0 && field_set_eq(e->fields, w->fields) &&
@@ -300,11 +320,15 @@ link_set(struct link_end *e, const struct conf_endpoint *conf, const char *optio
 		return err_set(err, E_NOMEM, "%s: out of memory", e->name);
 	memcpy(w->name, e->name, sizeof(w->name));
 	w->is_publish = e->is_publish;
+	w->is_bind = e->is_bind;
+	w->named = e->named;
 	int rc = end_options(w, conf, err);
 	struct set_args a = {e, w};
 	if (rc == 0)
 		rc = link_call(e->link, set_call, &a);
 	free(w->filter);
+	free(w->allow);
+	free(w->relays);
 	free(w);
 	return rc;
 }

@@ -228,6 +228,26 @@ fault_clear(struct link_end *e, const char *address)
 			e->faults[i] = (struct fault){0};
 }
 
+void
+fault_place(const char *ip, const char *who, char out[64])
+{
+	snprintf(out, 64, "%s%s%s", ip, ip[0] != '\0' && who[0] != '\0' ? " key " : "",
+	    ip[0] != '\0' ? who : "");
+}
+
+void
+fault_clear_key(struct link_end *e, const uint8_t key[KEY_SIZE])
+{
+	char print[KEY_PRINT], tail[KEY_SHORT + 5];
+	trust_print(key, print);
+	int n = snprintf(tail, sizeof(tail), " key %.*s", KEY_SHORT - 1, print + 7);
+	for (unsigned i = 0; i < FAULTS_MAX; i++) {
+		size_t len = strlen(e->faults[i].address);
+		if (len > (size_t)n && strcmp(e->faults[i].address + len - (size_t)n, tail) == 0)
+			e->faults[i] = (struct fault){0};
+	}
+}
+
 bool
 fault_is_recent(const struct fault *f, uint64_t now)
 {

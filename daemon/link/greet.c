@@ -126,7 +126,7 @@ judge(struct link_end *e, bool closed)
 	bool null = memcmp(g->b + 12, "NULL", 5) == 0;
 	g->is_mismatch = e->encrypted ? null : curve;
 	if (curve)
-		finish(e, e->encrypted ? sock_words_keys_differ : sock_words_we_clear, true);
+		finish(e, e->encrypted ? sock_words_keys(e) : sock_words_we_clear, true);
 	else if (null && e->encrypted)
 		finish(e, sock_words_they_clear, true);
 	else

@@ -238,6 +238,7 @@ destroy(struct link *l)
 		zap_stop(&l->zap);
 		zmq_ctx_term(l->zmq);
 	}
+	trust_free(&l->trust);
 	frames_home(l);
 	frame_work_free(&l->work);
 	filter_work_free(&l->fwork);

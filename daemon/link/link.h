@@ -14,6 +14,7 @@
 
 #include "base/counter.h"
 #include "base/err.h"
+#include "base/keytext.h"
 #include "batch/frame.h"
 #include "batch/port.h"
 #include "batch/stats.h"
@@ -42,6 +43,7 @@ void link_set_host(struct link *l, const struct link_host *host);
 /** Where a subscribing end was with one peer: everything up to @seq was pushed. Plain data. */
 struct link_position {
 	char end[64], peer_end[64];
+	char user[64];           /* whom the peer's key stands for */
 	uint64_t node_id, channel, seq;
 };
 
@@ -96,6 +98,7 @@ struct link_peer {
 	char end[64];            /* endpoint name */
 	bool is_probe;           /* the peer publishes to us */
 	bool verified;           /* name bound to a key (named key pairs only) */
+	char key[KEY_PRINT];     /* fingerprint of that key */
 	bool encrypted;
 	uint64_t node_id;
 	char name[64], version[32];
@@ -212,7 +215,38 @@ struct link_ledger {
  */
 bool link_ledger(struct link *l, struct link_end *e, const struct link_ledger *sink);
 
-/* keys.c: shared secrets */
+/**
+ * Named keys: who is trusted under which name. All [main].
+ * The directory of trusted keys is read when it is first needed; errors come then.
+ */
+void link_trust_dir(struct link *l, const char *dir);
+/** Read it again; what is in it no longer is cut off. Nothing to do when it was never needed. */
+int link_trust_reload(struct link *l, struct err *err);
+/**
+ * Trust a public key (fbp1-... or Z85) as @name, at once and after restarts. 0, 1 it was already,
+ * or -E_*. Ends that connect try again at once.
+ */
+int link_key_trust(struct link *l, const char *name, struct strv key, struct err *err);
+/**
+ * Take back all keys of a peer, or the one that @which (key, fingerprint or its beginning) names,
+ * and cut the connections that use it. Number of keys, or -E_*.
+ */
+int link_key_revoke(struct link *l, const char *name, struct strv which, struct err *err);
+/**
+ * A token that lets one unknown key in as @name, once. @end: the endpoint it is for; "" the only
+ * one that listens with a key of its own.
+ */
+int link_key_token(struct link *l, const char *name, const char *end, uint64_t for_us,
+    char out[TOKEN_TEXT], struct err *err);
+struct link_key {
+	const char *name, *text, *print; /* public key ("" an outstanding token), fingerprint */
+	int64_t left_us;                 /* of the token */
+	unsigned n_up;                   /* sessions that use the key */
+};
+typedef void link_key_fn(void *arg, const struct link_key *k);
+int link_keys_each(struct link *l, link_key_fn *fn, void *arg, struct err *err);
+
+/* keys.c: shared secrets and key files */
 struct link_keys {
 	char server_public[41], server_secret[41], client_public[41], client_secret[41];
 };
@@ -221,6 +255,19 @@ int link_keys_derive(struct strv secret, struct link_keys *out, struct err *err)
 /** Read a secret file: owner root or us, not readable or writable by others, at least 128 bits. */
 int link_keys_load(const char *path, struct link_keys *out, struct err *err);
 void link_keys_wipe(struct link_keys *k);
+/**
+ * Read a file that belongs to root or us and has none of the mode bits @bad; terminated. At most
+ * KEY_FILE_MAX octets; @size is larger than that.
+ */
+int link_key_file(const char *path, unsigned bad, char *out, size_t size, size_t *n_out,
+    struct err *err);
+/** A node's own key pair. */
+struct link_identity {
+	uint8_t key[KEY_SIZE];   /* public */
+	char public_z85[41], secret[41];
+};
+int link_identity_load(const char *path, struct link_identity *out, struct err *err);
+int link_token_load(const char *path, struct key_token *out, struct err *err);
 /** A fresh 128-bit secret as text, for `flowctl key secret` and the quickstart. */
 void link_secret_new(char out[64]);
 

@@ -23,6 +23,7 @@
 #include "link/link.h"
 #include "link/msg.h"
 #include "link/spool.h"
+#include "link/trust.h"
 
 enum {
 	SOCK_ZAP_ENFORCE_DOMAIN = 93, /* a draft name in zmq.h, works in released libzmq */
@@ -192,7 +193,11 @@ struct session {
 	int fd;
 	uint64_t node_id;
 	char peer_end[64], name[64], version[32], addresses[256], interface[64];
-	char seen[64], our_seen[64], user[64];
+	char seen[64], our_seen[64];
+	char user[64];            /* whom its key stands for; "shared", "" in clear text */
+	bool verified;            /* `user` is the name of a key of its own, and `name` is that */
+	bool told_claim, told_renamed;
+	uint8_t key[KEY_SIZE];    /* that key */
 	uint64_t speed_bps;
 	int64_t peer_started_us, since_us;
 	uint64_t last_rx_us, ping_due_us, born_us;
@@ -234,7 +239,7 @@ struct account {
 /** Where a subscriber was with a peer, for the next session. */
 struct position {
 	uint64_t node_id;
-	char peer_end[64];
+	char peer_end[64], user[64];
 	uint64_t channel;
 	uint64_t seq, marked, safe; /* as of an inbox: done, marked, safe */
 	bool is_live;  /* a session goes on with it */
@@ -260,6 +265,7 @@ struct conn {
 	int fd;
 	bool cut;           /* by us */
 	bool counted;       /* said HELLO: in the ZAP handler's number of peers */
+	bool quiet;         /* its end is no fault: it enrolled, or was told why not */
 	uint64_t born_us;
 	char address[64];   /* ip:port */
 	char ip[48];
@@ -309,15 +315,34 @@ struct address {
 	socklen_t sa_len;           /* 0: none */
 };
 
+/** What an end with an identity has beyond its key pair. */
+struct named_end {
+	uint8_t own[KEY_SIZE];    /* public */
+	/* of a side that connects */
+	char peer[64];
+	char unwanted[140];       /* what to say when our key is refused */
+	uint8_t peer_key[KEY_SIZE];/* what the listening side must have, in this try */
+	bool turn;                /* the next try takes the peer's other key */
+	unsigned tries;           /* with other keys since the last that everybody heard of */
+	bool enrolling;
+	struct key_token token;
+	char token_file[256];
+	struct trust_job *job;    /* the peer's key is being stored */
+	/* of a side that listens */
+	struct enrolment *enrolments;
+};
+
 struct link_end {
 	struct link_end *next;
 	struct link *link;
 	char name[64];
 	bool is_publish, is_bind, encrypted;
+	bool named;               /* keys of our own: struct named_end */
 	struct port_host host;
 	struct address addr;
 	char bound[256];          /* what to unbind */
 	struct link_keys keys;
+	struct named_end id;
 	void *sock, *mon;
 	struct counters counters;
 	_Atomic uint64_t early_flows; /* lost before the filter: the queue was full */
@@ -327,6 +352,7 @@ struct link_end {
 	uint64_t due_us;
 	/* options */
 	uint64_t max_peers, max_peers_per_address;
+	char *allow, *relays;     /* lists of names */
 	uint64_t heartbeat_us, retry_min_us, retry_max_us;
 	enum frame_codec codec;
 	uint64_t max_delay_us, ring, window, resume_us, max_channels, max_subscriptions;
@@ -396,6 +422,8 @@ struct link {
 	struct wake done;       /* a call is done */
 	struct queue *calls;
 	struct zap *zap;
+	char trust_dir[4000];
+	struct trust *trust;    /* NULL until somebody needs it; then it stays */
 	struct link_host host;
 	struct link_end *ends;
 	unsigned n_ends;
@@ -463,12 +491,21 @@ void sock_set(void *sock, int option, int value);
 void sock_greeted(struct link_end *e, const char *why, bool is_key);
 /** The connection of this session said HELLO. */
 void sock_counted(struct session *s);
-extern const char sock_words_keys_differ[], sock_words_they_clear[], sock_words_we_clear[],
-    sock_words_silent[];
+/** Its end is no fault, or one that was told already: cut this connection in a moment. */
+void sock_quiet_end(struct link_end *e, int fd, const char *address);
+/** A session of our own making is over: connect again, at @us, without a word. */
+void sock_again(struct link_end *e, uint64_t us);
+/** The two sides have keys that do not fit, in words. */
+const char *sock_words_keys(const struct link_end *e);
+extern const char sock_words_they_clear[], sock_words_we_clear[], sock_words_silent[];
 
 /* fault.c */
 void fault_note(struct link_end *e, const char *address, bool strong, const char *why);
 void fault_clear(struct link_end *e, const char *address);
+/** The same for whoever has this key, from wherever it tried. */
+void fault_clear_key(struct link_end *e, const uint8_t key[KEY_SIZE]);
+/** An address for fault_note(): several peers of one address are told apart by their keys. */
+void fault_place(const char *ip, const char *who, char out[64]);
 /** Say guesses that repeated and were not replaced by knowledge. Returns when to look again. */
 uint64_t fault_tick(struct link_end *e, uint64_t now);
 bool fault_is_recent(const struct fault *f, uint64_t now);
@@ -484,18 +521,58 @@ bool greet_is_asking(const struct greet *g);
 int zap_start(void *zmq, struct zap **out, struct err *err);
 /** After the context was shut down. */
 void zap_stop(struct zap **z);
-/** Let @client_key (z85; "" = no encryption) in to @domain. */
+/** Let @client_key (z85; "" = no encryption, NULL = nobody yet) in to @domain. */
 int zap_allow(struct zap *z, const char *domain, const char *client_key, uint64_t max_peers,
     uint64_t max_per_address);
 void zap_limits(struct zap *z, const char *domain, uint64_t max_peers, uint64_t max_per_address);
 void zap_forget(struct zap *z, const char *domain);
 /** A connection from @ip is up (+1) or gone (-1). */
 void zap_count(struct zap *z, const char *domain, const char *ip, int by);
-/** Why @ip was refused last; @ip "": the last refusal of all, and its address goes there. */
-void zap_reason(struct zap *z, const char *domain, char ip[48], char *out, size_t size);
+/** This domain takes clients by their names; @key is its own, @allow the list of its option. */
+int zap_named(struct zap *z, const char *domain, struct trust *t, const uint8_t key[KEY_SIZE],
+    const char *allow);
+/**
+ * Why @ip was refused, the oldest time that was not asked for yet, else the last; @ip "": of all,
+ * and the address goes there. @who: the first groups of the key's fingerprint, or "".
+ */
+void zap_reason(struct zap *z, const char *domain, char ip[48], char who[KEY_SHORT], char why[160]);
+#define ZAP_ENROLLING "?" /* the user of a connection that may only show a token */
 int zap_self_test(struct link *l, struct err *err);
 
+/* named.c */
+/** Options of an end with an identity. */
+int named_read(struct link_end *e, const struct conf_endpoint *conf, struct err *err);
+int named_lists(struct link_end *e, const struct conf_endpoint *conf, struct err *err);
+/** The key the listening side must have in the next try; false when none is trusted. */
+bool named_dial(struct link_end *e);
+/** That key was the wrong one: is there another to try at once? */
+bool named_other_key(struct link_end *e);
+/** Who says HELLO, by its key. NULL, or why it may not. */
+const char *named_hello(struct session *s, zmq_msg_t *body);
+/** The listening side of a session that came up is whom we dialled. */
+void named_welcome(struct session *s);
+/** The name of a peer is its key's; what it calls itself is told once. */
+void named_claim(struct session *s);
+/** Cut whom the store and the lists no longer let in; connecting ends that wait try at once. */
+void named_recheck(struct link_end *e);
+/** The store, opened when it was not. [main] */
+int named_store(struct link *l, struct trust **out, struct err *err);
+void named_free(struct link_end *e);
+
+/* enrol.c */
+/** Say ENROL on a new connection. */
+void enrol_say(struct link_end *e);
+/** A listening end was sent ENROL. */
+void enrol_asked(struct link_end *e, zmq_msg_t *rid, zmq_msg_t *body, const struct msg *m);
+/** A connecting end was answered. */
+void enrol_answered(struct session *s);
+uint64_t enrol_tick(struct link_end *e, uint64_t now);
+/** May wait for a disk. [main] */
+void enrol_free(struct link_end *e);
+
 /* session.c */
+/** Cut its connection, if it is still the same, and forget it. */
+void session_cut(struct session *s, const char *why);
 struct session *session_new(struct link_end *e, const void *rid, size_t rid_len);
 void session_drop(struct session *s, const char *why);
 void session_hello(struct link_end *e);

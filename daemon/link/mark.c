@@ -70,10 +70,12 @@ count_positions(const struct link *l)
 }
 
 static void
-put(struct link_position *out, const struct link_end *e, const char *peer_end, uint64_t node_id)
+put(struct link_position *out, const struct link_end *e, const char peer_end[64],
+    const char user[64], uint64_t node_id)
 {
 	memcpy(out->end, e->name, sizeof(out->end));
 	memcpy(out->peer_end, peer_end, sizeof(out->peer_end));
+	memcpy(out->user, user, sizeof(out->user));
 	out->node_id = node_id;
 }
 
@@ -88,7 +90,7 @@ note(struct link *l, struct link_position *p, size_t *n_out)
 			x->marked = x->seq;
 			if (x->is_live)
 				continue; /* its session's inbox knows better */
-			put(&p[n], e, x->peer_end, x->node_id);
+			put(&p[n], e, x->peer_end, x->user, x->node_id);
 			p[n].channel = x->channel;
 			p[n++].seq = x->seq;
 		}
@@ -100,7 +102,7 @@ note(struct link *l, struct link_position *p, size_t *n_out)
 				b->marked_bytes = b->unacked_bytes;
 				if (b->channel != s->current)
 					continue;
-				put(&p[n], e, s->peer_end, s->node_id);
+				put(&p[n], e, s->peer_end, s->user, s->node_id);
 				p[n].channel = b->channel;
 				p[n++].seq = b->done;
 			}
@@ -226,7 +228,7 @@ restore_call(struct link *l, void *arg, struct call *c)
 	struct link_position *copy = malloc((a->n + 1) * sizeof(*copy));
 	if (copy == NULL)
 		return -E_NOMEM;
-	if (a->n > 0)
+	if (a->n > 0) /* without any there is no array */
 		memcpy(copy, a->p, a->n * sizeof(*copy));
 	free(l->restored);
 	l->restored = copy;
@@ -257,6 +259,7 @@ mark_restore(struct link_end *e)
 		*x = (struct position){.node_id = p->node_id, .channel = p->channel, .seq = p->seq,
 		    .safe = p->seq, .marked = p->seq, .used = ++e->position_clock};
 		memcpy(x->peer_end, p->peer_end, sizeof(x->peer_end));
+		memcpy(x->user, p->user, sizeof(x->user));
 		p->end[0] = '\0'; /* only the first end of this name continues it */
 	}
 }

@@ -67,6 +67,13 @@ cut(struct session *s)
 		shutdown(s->fd, SHUT_RDWR);
 }
 
+void
+session_cut(struct session *s, const char *why)
+{
+	cut(s);
+	session_drop(s, why);
+}
+
 static void accept_session(struct session *s);
 
 void
@@ -220,6 +227,7 @@ get_host(struct session *s, const struct msg *m)
 	msg_copy(m, MI_interface, s->interface, sizeof(s->interface));
 	s->peer_started_us = (int64_t)m->u[MI_started];
 	s->speed_bps = m->u[MI_speed];
+	named_claim(s);
 }
 
 static void
@@ -278,9 +286,11 @@ up(struct session *s)
 	end_due(e, 0);
 	counter_add(&e->counters, C_peer_up, 1);
 	fault_clear(e, s->seen);
-	log_info("link: %s: peer %s (%s) up, flowbus %s%s", e->name, s->name,
+	if (s->verified)
+		fault_clear_key(e, s->key);
+	log_info("link: %s: peer %s (%s) up, flowbus %s%s%s", e->name, s->name,
 	    s->seen[0] != '\0' ? s->seen : "local", s->version,
-	    e->encrypted ? ", encrypted" : ", not encrypted");
+	    e->encrypted ? ", encrypted" : ", not encrypted", s->verified ? ", verified" : "");
 	end_state(e, PORT_UP, "");
 	if (!e->is_publish)
 		subscribe_up(s);
@@ -390,11 +400,17 @@ on_hello(struct link_end *e, struct session *s, zmq_msg_t *rid, zmq_msg_t *body,
 		return;
 	}
 	s->peer = m->from;
-	get_identity(s, m);
 	s->fd = zmq_msg_get(body, ZMQ_SRCFD);
 	address_peer(s->fd, s->seen, sizeof(s->seen), ip, sizeof(ip));
 	const char *user = zmq_msg_gets(body, "User-Id");
 	snprintf(s->user, sizeof(s->user), "%s", user != NULL ? user : "");
+	const char *why = e->named ? named_hello(s, body) : NULL;
+	get_identity(s, m);
+	if (why != NULL) {
+		sock_quiet_end(e, s->fd, s->seen);
+		refuse(s, E_KEY, why);
+		return;
+	}
 	sock_counted(s);
 	if (m->u[MI_role] != role) {
 		refuse(s, E_INVAL, e->is_publish ?
@@ -437,6 +453,7 @@ on_welcome(struct session *s, const struct msg *m)
 		return;
 	}
 	s->peer = m->from;
+	named_welcome(s);
 	get_identity(s, m);
 	msg_copy(m, MI_seen, s->our_seen, sizeof(s->our_seen));
 	e->dial.state = DIAL_UP;
@@ -532,6 +549,10 @@ early_message(struct session *s, const struct msg *m)
 		on_welcome(s, m);
 		return true;
 	}
+	if (m->type == M_ENROL) {
+		enrol_answered(s);
+		return true;
+	}
 	if (m->type != M_REFUSED)
 		return false;
 	msg_copy(m, MI_text, text, sizeof(text));
@@ -584,6 +605,12 @@ session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now)
 		on_hello(e, s, rid, &parts[at], &m, now);
 		return;
 	}
+	if (e->is_bind && m.type == M_ENROL) {
+		if (s != NULL)
+			session_drop(s, "said ENROL");
+		enrol_asked(e, rid, &parts[at], &m);
+		return;
+	}
 	if (!e->is_bind && s != NULL && early_message(s, &m))
 		return;
 	if (s == NULL || s->is_challenger || !s->up || m.to != s->me || m.from != s->peer) {
@@ -615,7 +642,8 @@ session_tick(struct session *s, uint64_t now)
 	if (!s->up) {
 		if (now < s->born_us + HELLO_US)
 			return s->born_us + HELLO_US;
-		sock_down(e, true, "connected, but no WELCOME: not a flowbus port");
+		sock_down(e, true, "%s", e->id.enrolling ? "enrolment failed: no answer to ENROL" :
+		    "connected, but no WELCOME: not a flowbus port");
 		return now;
 	}
 	if (now >= silent) {

@@ -72,6 +72,9 @@ peer_row(struct rows *r, const struct session *s, uint64_t now)
 	copy(p->end, sizeof(p->end), e->name);
 	p->is_probe = !e->is_publish;
 	p->encrypted = e->encrypted;
+	p->verified = s->verified;
+	if (s->verified)
+		trust_print(s->key, p->key);
 	p->node_id = s->node_id;
 	copy(p->name, sizeof(p->name), s->name);
 	copy(p->version, sizeof(p->version), s->version);

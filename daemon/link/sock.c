@@ -22,7 +22,6 @@
 #include "base/clock.h"
 #include "link/link_priv.h"
 
-const char sock_words_keys_differ[] = "the keys differ (both sides need the same key_file)";
 const char sock_words_they_clear[] =
     "the other side is not encrypted: this side has a key, that one has none";
 const char sock_words_we_clear[] =
@@ -30,12 +29,26 @@ const char sock_words_we_clear[] =
 const char sock_words_silent[] = "silent: the port is open but nothing answers";
 static const char words_no_answer[] = "no connection: no answer within 5 s";
 
+const char *
+sock_words_keys(const struct link_end *e)
+{
+	if (!e->named)
+		return "the keys differ (both sides need the same key_file)";
+	return e->is_bind
+		   ? "the keys differ: it expects another key of this side (peer= there names "
+		     "somebody else, or our old key)"
+		   : "the keys differ: the listening side does not have the "
+		     "key that is trusted here as peer";
+}
+
 #define REBIND_US UINT64_C(1000000)
 #define MUTE_US   UINT64_C(12000000) /* HANDSHAKE_IVL and some time for HELLO */
 #define CONNECT_MS 5000
 #define GUARD_US  UINT64_C(11000000) /* connect 5 s, handshake 5 s */
 #define NAME_US   UINT64_C(4000000)
 #define GREET_US  UINT64_C(20000000)
+#define TURN_US   UINT64_C(50000)    /* before a peer's other key is tried */
+#define LAST_US   UINT64_C(500000)   /* for what was said last to leave */
 #define NEVER_MS  (1 << 29) /* six days; libzmq adds up to as much again in an int */
 
 void
@@ -76,7 +89,8 @@ set_common(struct link_end *e)
 		sock_set(e->sock, ZMQ_CURVE_SERVER, 1);
 		set_text(e->sock, ZMQ_CURVE_SECRETKEY, e->keys.server_secret);
 	} else if (e->encrypted) {
-		set_text(e->sock, ZMQ_CURVE_SERVERKEY, e->keys.server_public);
+		if (!e->named) /* else it is set before each try */
+			set_text(e->sock, ZMQ_CURVE_SERVERKEY, e->keys.server_public);
 		set_text(e->sock, ZMQ_CURVE_PUBLICKEY, e->keys.client_public);
 		set_text(e->sock, ZMQ_CURVE_SECRETKEY, e->keys.client_secret);
 	}
@@ -130,6 +144,14 @@ dial(struct link_end *e, uint64_t now)
 	d->to_len = e->addr.sa_len;
 	d->guard_us = now + GUARD_US;
 	end_due(e, e->addr.is_name ? now + NAME_US : d->guard_us);
+	if (e->named && !named_dial(e)) {
+		sock_down(e, true,
+		    "no key of %s is trusted here (`flowctl key trust %s PUBLICKEY`)", e->id.peer,
+		    e->id.peer);
+		return;
+	}
+	if (e->named)
+		set_text(e->sock, ZMQ_CURVE_SERVERKEY, e->keys.server_public);
 	if (e->addr.is_name) /* libzmq takes the first address only: both families in turn */
 		sock_set(e->sock, ZMQ_IPV6, e->addr.v6 = !e->addr.v6);
 	if (zmq_connect(e->sock, e->addr.endpoint) != 0)
@@ -152,8 +174,10 @@ sock_open(struct link_end *e, struct err *err)
 		dial(e, e->link->now_us);
 		return 0;
 	}
-	if (zap_allow(e->link->zap, e->name, e->encrypted ? e->keys.client_public : "",
-	    e->max_peers, e->max_peers_per_address) != 0)
+	const char *client = e->named ? NULL : e->encrypted ? e->keys.client_public : "";
+	if (zap_allow(e->link->zap, e->name, client, e->max_peers, e->max_peers_per_address) != 0 ||
+	    (e->named &&
+		zap_named(e->link->zap, e->name, e->link->trust, e->id.own, e->allow) != 0))
 		return err_set(err, E_NOMEM, "%s: out of memory", e->name);
 	return bind_end(e, err);
 }
@@ -248,6 +272,19 @@ unreached(struct link_end *e, const char *why)
 		    e->addr.private ? "a private address: " : "", port, port);
 }
 
+void
+sock_again(struct link_end *e, uint64_t us)
+{
+	struct dial *d = &e->dial;
+	d->state = DIAL_WAIT;
+	d->fd = -1;
+	while (e->sessions != NULL)
+		session_drop(e->sessions, "connecting again");
+	zmq_disconnect(e->sock, e->addr.endpoint); /* may be gone already */
+	d->retry_us = us;
+	end_due(e, us);
+}
+
 static uint64_t conns_tick(struct link_end *e, uint64_t now);
 
 uint64_t
@@ -283,13 +320,20 @@ handshake_words(const struct link_end *e, uint32_t event, uint32_t value, bool *
 {
 	*strong = true;
 	*is_key = true;
+	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && e->named && !e->is_bind && value != 500) {
+		*is_key = false; /* somebody is about to trust it: look more often */
+		return e->id.enrolling
+			   ? "enrolment failed: the other side knows no token that is good "
+			     "there (used, expired, or it was restarted)"
+			   : e->id.unwanted;
+	}
 	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 		return e->is_bind ? "refused: its key is not trusted, or too many peers" : value == 500 ?
 		    "refused by the other side: too many peers there (raise max_peers)" :
 		    "refused by the other side: it does not trust our key";
 	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
 	    value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
-		return sock_words_keys_differ;
+		return sock_words_keys(e);
 	if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
 	    value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
 		return e->encrypted ? sock_words_they_clear : sock_words_we_clear;
@@ -313,6 +357,10 @@ dial_failed(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 	bool strong, is_key;
 	const char *why = handshake_words(e, event, value, &strong, &is_key);
 	d->handshake = true;
+	if (e->named && event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && named_other_key(e)) {
+		sock_again(e, now + TURN_US);
+		return;
+	}
 	/* A guess: look at what answers there, from time to time. Also when only one side has a key and
 	 * this one knows: then the other does not, and learns it from the look. */
 	bool mismatch = strong && event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
@@ -376,7 +424,10 @@ dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 			break;
 		d->handshake = true;
 		d->state = DIAL_OPEN;
-		session_hello(e);
+		if (e->id.enrolling)
+			enrol_say(e);
+		else
+			session_hello(e);
 		end_due(e, 0);
 		break;
 	case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
@@ -463,7 +514,7 @@ conn_add(struct link_end *e, int fd)
 static void
 conn_gone(struct link_end *e, struct conn *c)
 {
-	char why[160];
+	char why[160], who[KEY_SHORT] = "", where[64];
 	bool strong, is_key;
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
 		if (s->fd == c->fd && strcmp(s->seen, c->address) == 0) {
@@ -474,13 +525,14 @@ conn_gone(struct link_end *e, struct conn *c)
 	}
 	if (c->counted) {
 		zap_count(e->link->zap, e->name, c->ip, -1);
-	} else {
+	} else if (!c->quiet) {
 		snprintf(why, sizeof(why), "%s",
 		    handshake_words(e, c->cause, c->value, &strong, &is_key));
 		if (c->cause == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-			zap_reason(e->link->zap, e->name, c->ip, why, sizeof(why));
+			zap_reason(e->link->zap, e->name, c->ip, who, why);
 		counter_add(&e->counters, C_peer_refused, 1);
-		fault_note(e, c->ip, strong, why);
+		fault_place(c->ip, who, where);
+		fault_note(e, where, strong, why);
 	}
 	*c = e->conns[--e->n_conns];
 }
@@ -494,6 +546,17 @@ sock_counted(struct session *s)
 		return;
 	c->counted = true;
 	zap_count(e->link->zap, e->name, c->ip, 1);
+}
+
+void
+sock_quiet_end(struct link_end *e, int fd, const char *address)
+{
+	struct conn *c = conn_find(e, fd);
+	if (c == NULL || c->counted || strcmp(c->address, address) != 0)
+		return;
+	c->quiet = true;
+	c->born_us = e->link->now_us + LAST_US - MUTE_US;
+	end_due(e, c->born_us + MUTE_US);
 }
 
 /* Connections that neither fail nor say HELLO are cut. Returns when to look again. */

@@ -22,7 +22,8 @@ position_find(struct link_end *e, const struct session *s)
 {
 	for (unsigned i = 0; i < e->n_positions; i++)
 		if (e->positions[i].node_id == s->node_id &&
-		    strcmp(e->positions[i].peer_end, s->peer_end) == 0)
+		    strcmp(e->positions[i].peer_end, s->peer_end) == 0 &&
+		    strcmp(e->positions[i].user, s->user) == 0)
 			return &e->positions[i];
 	return NULL;
 }
@@ -47,6 +48,7 @@ position_keep(struct session *s, const struct inbox *b)
 	*p = (struct position){.node_id = s->node_id, .channel = b->channel, .seq = b->done,
 	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock};
 	memcpy(p->peer_end, s->peer_end, sizeof(p->peer_end));
+	memcpy(p->user, s->user, sizeof(p->user));
 }
 
 /* ---- asking */
@@ -306,6 +308,49 @@ fill_probe(struct batch *b, const char *name)
 	c->dense = true;
 }
 
+/* A peer that is known by its key has the name of that key, on its records too; only those that are
+ * listed as relays may bring records of others. */
+static bool
+may_relay(const struct session *s)
+{
+	const char *list = s->end->relays;
+	return !s->verified || trust_listed(list, s->name) || trust_listed(list, "*");
+}
+
+static void
+tell_renamed(struct session *s, struct strv other)
+{
+	char q[80];
+	if (!s->told_renamed)
+		log_line(NULL, LOG_NOTICE,
+		    "link: %s: %s sends records of probe %s, they get its own name "
+		    "(list it in relays= to keep theirs)",
+		    s->end->name, s->name, strv_quote(other, q, sizeof(q)));
+	s->told_renamed = true;
+}
+
+static void
+own_probe(struct session *s, struct batch *b)
+{
+	struct column *c = &b->col[F_probe];
+	struct strv name = strv_of(s->name);
+	struct text t = {0};
+	uint64_t n = 0;
+	if (!c->used || may_relay(s))
+		return;
+	struct text *cells = c->data;
+	for (uint32_t r = 0; r < b->n; r++) {
+		if (!column_has(c, r) || strv_eq(batch_text(b, cells[r]), name))
+			continue;
+		tell_renamed(s, batch_text(b, cells[r]));
+		if (t.len == 0) /* a full arena leaves it empty: better than another's name */
+			t = batch_text_add(b, name);
+		cells[r] = t;
+		n++;
+	}
+	counter_add(&s->end->counters, C_flow_renamed, n);
+}
+
 /* True when the frame is dealt with, false when no batch is at home. */
 static bool
 decode(struct session *s, struct inframe *f, uint64_t now)
@@ -332,6 +377,7 @@ decode(struct session *s, struct inframe *f, uint64_t now)
 		batch_unref(&b);
 		return true;
 	}
+	own_probe(s, b);
 	fill_probe(b, s->name);
 	b->source = e->host.number;
 	counter_add(k, C_frame_bytes, size);
@@ -475,7 +521,7 @@ on_stats(struct session *s, const struct msg *m)
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
 	}
-	if (sec.probe[0] == '\0')
+	if (sec.probe[0] == '\0' || !may_relay(s))
 		snprintf(sec.probe, sizeof(sec.probe), "%s", s->name);
 	counter_add(&e->counters, C_stats_in, 1);
 	while (i < s->n_second && (strcmp(s->second[i].interface, sec.interface) != 0 ||

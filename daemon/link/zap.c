@@ -29,14 +29,20 @@ struct grant {
 struct domain {
 	struct domain *next;
 	char name[64];
-	char key[41]; /* z85; "" = NULL mechanism */
+	bool curve;
+	char key[41]; /* z85, of a shared secret */
+	struct trust *trust; /* named keys; NULL: a shared secret, or none */
+	uint8_t own[KEY_SIZE];
+	char *allow;
 	uint64_t max_peers, max_per_address, n_up;
 	struct place *up;
 	unsigned n_places, cap_places;
 	struct grant grants[ZAP_GRANTS];
 	struct {
 		char ip[48];
-		char why[100];
+		char who[KEY_SHORT];
+		char why[160];
+		bool told;
 	} refused[ZAP_REFUSALS];
 	unsigned next_refused;
 };
@@ -55,6 +61,14 @@ domain_find(struct zap *z, const char *name)
 	while (d != NULL && strcmp(d->name, name) != 0)
 		d = d->next;
 	return d;
+}
+
+static void
+domain_free(struct domain *d)
+{
+	free(d->up);
+	free(d->allow);
+	free(d);
 }
 
 static struct place *
@@ -76,18 +90,23 @@ plain_ip(char *ip)
 		ip[0] = '\0';
 }
 
-/* NULL: let in (and a place is taken); else why not. *status is ZAP's. */
+/* What one request is about, and what comes of it. */
+struct knock {
+	const char *ip, *mechanism;
+	char key[41];            /* z85; "" none */
+	const uint8_t *raw;
+	const char *status;      /* ZAP's */
+	struct trust_answer who; /* of a named key */
+	char user[64];
+};
+
+/* NULL: let in (and a place is taken); else why not. */
 static const char *
-verdict(struct domain *d, const char *ip, const char *mechanism, const char *key,
-    const char **status)
+place(struct domain *d, struct knock *k)
 {
 	uint64_t now = clock_mono_us(), pending = 0, pending_ip = 0;
+	const char *ip = k->ip;
 	struct grant *spare = NULL;
-	*status = "400";
-	if (strcmp(mechanism, d->key[0] != '\0' ? "CURVE" : "NULL") != 0)
-		return "its security mechanism is not the one of this endpoint";
-	if (d->key[0] != '\0' && strcmp(key, d->key) != 0)
-		return "its key is not trusted";
 	for (unsigned i = 0; i < ZAP_GRANTS; i++) {
 		struct grant *g = &d->grants[i];
 		if (g->until_us <= now) {
@@ -98,7 +117,7 @@ verdict(struct domain *d, const char *ip, const char *mechanism, const char *key
 		pending_ip += strcmp(g->ip, ip) == 0;
 	}
 	const struct place *p = place_find(d, ip);
-	*status = "500";
+	k->status = "500";
 	/* one above the limit may come in: its HELLO is refused in words it can show */
 	if (spare == NULL || d->n_up + pending > d->max_peers)
 		return "too many peers (raise max_peers)";
@@ -106,37 +125,90 @@ verdict(struct domain *d, const char *ip, const char *mechanism, const char *key
 		return "too many peers from this address (raise max_peers_per_address)";
 	snprintf(spare->ip, sizeof(spare->ip), "%s", ip);
 	spare->until_us = now + GRANT_US;
-	*status = "200";
+	k->status = "200";
 	return NULL;
+}
+
+/* As above, from the key on. */
+static const char *
+verdict(struct domain *d, struct knock *k)
+{
+	k->status = "400";
+	if (strcmp(k->mechanism, d->curve ? "CURVE" : "NULL") != 0)
+		return "its security mechanism is not the one of this endpoint";
+	if (d->curve && k->key[0] == '\0')
+		return "it showed no key";
+	if (d->curve && d->trust == NULL && strcmp(k->key, d->key) != 0)
+		return "its key is not trusted";
+	if (d->trust != NULL) {
+		const struct trust_question q = {k->raw, d->own, d->allow, k->ip};
+		enum trust_verdict v = trust_check(d->trust, &q, &k->who);
+		if (v == TRUST_NO)
+			return k->who.why;
+		memcpy(k->user, v == TRUST_ENROL ? ZAP_ENROLLING : k->who.name,
+		    v == TRUST_ENROL ? sizeof(ZAP_ENROLLING) : sizeof(k->who.name));
+		if (v == TRUST_ENROL) { /* it has its own bound and is no peer */
+			k->status = "200";
+			return NULL;
+		}
+	} else {
+		snprintf(k->user, sizeof(k->user), "%s", "shared");
+	}
+	return place(d, k);
+}
+
+static void
+note_refused(struct domain *d, const struct knock *k, const char *why)
+{
+	unsigned i = d->next_refused++ % ZAP_REFUSALS;
+	snprintf(d->refused[i].ip, sizeof(d->refused[i].ip), "%s", k->ip);
+	snprintf(d->refused[i].why, sizeof(d->refused[i].why), "refused: %s", why);
+	snprintf(d->refused[i].who, sizeof(d->refused[i].who), "%.*s", KEY_SHORT - 1,
+	    k->who.print[0] != '\0' ? k->who.print + 7 : "");
+	d->refused[i].told = false;
+}
+
+/* ZAP's metadata: octet length and name, 4 octets length and value. */
+static size_t
+put_metadata(uint8_t *out, const char *name, const char *value)
+{
+	size_t n = strlen(name), v = strlen(value);
+	out[0] = (uint8_t)n;
+	memcpy(out + 1, name, n);
+	memcpy(out + 1 + n, (const uint8_t[]){0, 0, 0, (uint8_t)v}, 4);
+	memcpy(out + 5 + n, value, v);
+	return 5 + n + v;
 }
 
 /* parts: version, request id, domain, address, routing id, mechanism, client key */
 static void
 answer(struct zap *z, char part[ZAP_PARTS][64], const size_t len[ZAP_PARTS], unsigned n)
 {
-	char key[41] = "";
-	const char *status = "400", *why = "unknown endpoint";
+	struct knock k = {.ip = part[3], .mechanism = part[5], .raw = (const uint8_t *)part[6],
+	    .status = "400"};
+	const char *why = "unknown endpoint";
+	uint8_t more[64];
+	size_t n_more = 0;
 	if (n == ZAP_PARTS && len[6] == 32)
-		zmq_z85_encode(key, (const uint8_t *)part[6], 32);
+		zmq_z85_encode(k.key, k.raw, 32);
 	plain_ip(part[3]);
 	pthread_mutex_lock(&z->lock);
 	struct domain *d = n >= 6 && strcmp(part[0], "1.0") == 0 ? domain_find(z, part[2]) : NULL;
 	if (d != NULL) {
-		why = verdict(d, part[3], part[5], key, &status);
-		if (why != NULL) {
-			unsigned i = d->next_refused++ % ZAP_REFUSALS;
-			snprintf(d->refused[i].ip, sizeof(d->refused[i].ip), "%s", part[3]);
-			snprintf(d->refused[i].why, sizeof(d->refused[i].why), "refused: %s", why);
-		}
+		why = verdict(d, &k);
+		if (why != NULL)
+			note_refused(d, &k, why);
+		else if (d->trust != NULL)
+			n_more = put_metadata(more, "Fb-Key", k.key);
 	}
 	pthread_mutex_unlock(&z->lock);
-	const char *user = why == NULL && d != NULL ? "shared" : "";
+	const char *user = why == NULL ? k.user : "", *text = why == NULL ? "OK" : why;
 	zmq_send(z->sock, "1.0", 3, ZMQ_SNDMORE);
 	zmq_send(z->sock, part[1], len[1], ZMQ_SNDMORE);
-	zmq_send(z->sock, status, 3, ZMQ_SNDMORE);
-	zmq_send(z->sock, why == NULL ? "OK" : why, strlen(why == NULL ? "OK" : why), ZMQ_SNDMORE);
+	zmq_send(z->sock, k.status, 3, ZMQ_SNDMORE);
+	zmq_send(z->sock, text, strlen(text), ZMQ_SNDMORE);
 	zmq_send(z->sock, user, strlen(user), ZMQ_SNDMORE);
-	zmq_send(z->sock, "", 0, 0);
+	zmq_send(z->sock, more, n_more, 0);
 }
 
 static void *
@@ -201,8 +273,7 @@ zap_stop(struct zap **zp)
 	while (z->domains != NULL) {
 		struct domain *d = z->domains;
 		z->domains = d->next;
-		free(d->up);
-		free(d);
+		domain_free(d);
 	}
 	pthread_mutex_destroy(&z->lock);
 	free(z);
@@ -216,13 +287,36 @@ zap_allow(struct zap *z, const char *domain, const char *client_key, uint64_t ma
 	if (d == NULL)
 		return -E_NOMEM;
 	snprintf(d->name, sizeof(d->name), "%s", domain);
-	snprintf(d->key, sizeof(d->key), "%s", client_key);
+	d->curve = client_key == NULL || client_key[0] != '\0';
+	if (client_key != NULL)
+		snprintf(d->key, sizeof(d->key), "%s", client_key);
 	d->max_peers = max_peers;
 	d->max_per_address = max_per_address;
 	pthread_mutex_lock(&z->lock);
 	d->next = z->domains;
 	z->domains = d;
 	pthread_mutex_unlock(&z->lock);
+	return 0;
+}
+
+int
+zap_named(struct zap *z, const char *domain, struct trust *t, const uint8_t key[KEY_SIZE],
+    const char *allow)
+{
+	char *copy = strv_dup(strv_of(allow));
+	if (copy == NULL)
+		return -E_NOMEM;
+	pthread_mutex_lock(&z->lock);
+	struct domain *d = domain_find(z, domain);
+	if (d != NULL) {
+		char *old = d->allow;
+		d->allow = copy;
+		copy = old;
+		memcpy(d->own, key, KEY_SIZE);
+		d->trust = t;
+	}
+	pthread_mutex_unlock(&z->lock);
+	free(copy);
 	return 0;
 }
 
@@ -247,8 +341,7 @@ zap_forget(struct zap *z, const char *domain)
 		if (strcmp(d->name, domain) != 0)
 			continue;
 		*at = d->next;
-		free(d->up);
-		free(d);
+		domain_free(d);
 		break;
 	}
 	pthread_mutex_unlock(&z->lock);
@@ -298,17 +391,25 @@ zap_count(struct zap *z, const char *domain, const char *ip, int by)
 }
 
 void
-zap_reason(struct zap *z, const char *domain, char ip[48], char *out, size_t size)
+zap_reason(struct zap *z, const char *domain, char ip[48], char who[KEY_SHORT], char why[160])
 {
+	int found = -1;
+	who[0] = '\0';
 	pthread_mutex_lock(&z->lock);
 	struct domain *d = domain_find(z, domain);
 	for (unsigned k = 0; d != NULL && k < ZAP_REFUSALS; k++) {
-		unsigned i = (d->next_refused + ZAP_REFUSALS - 1 - k) % ZAP_REFUSALS;
+		unsigned i =
+		    (d->next_refused + ZAP_REFUSALS - 1 - k) % ZAP_REFUSALS; /* newest first */
 		if (d->refused[i].why[0] == '\0' || (ip[0] != '\0' && strcmp(d->refused[i].ip, ip) != 0))
 			continue;
-		memcpy(ip, d->refused[i].ip, sizeof(d->refused[i].ip));
-		snprintf(out, size, "%s", d->refused[i].why);
-		break;
+		if (found < 0 || !d->refused[i].told)
+			found = (int)i;
+	}
+	if (found >= 0) {
+		memcpy(ip, d->refused[found].ip, sizeof(d->refused[found].ip));
+		memcpy(who, d->refused[found].who, sizeof(d->refused[found].who));
+		memcpy(why, d->refused[found].why, sizeof(d->refused[found].why));
+		d->refused[found].told = true;
 	}
 	pthread_mutex_unlock(&z->lock);
 }

@@ -35,7 +35,7 @@ KEYS = {
     "show peers": ["endpoint", "role", "name", "state", "why", "since", "addresses", "seen",
                    "our_seen", "interface", "speed_bps", "packets_per_s", "bits_per_s",
                    "drops_per_s", "drops_kernel", "drops_if", "drops_own", "flows_active", "second", "uptime_s",
-                   "version", "clock_offset_us", "rtt_us", "lag_us", "encrypted", "verified",
+                   "version", "clock_offset_us", "rtt_us", "lag_us", "encrypted", "verified", "key",
                    "node_id", "flows", "frames", "bytes", "lost_flows"],
     "show subscriptions": ["endpoint", "peer", "filter", "fields", "codec", "channel", "shared",
                            "parked", "offered", "filtered", "passed", "acked", "in_flight",
@@ -57,6 +57,8 @@ KEYS = {
     "watch events": ["time", "event"],
     "filter check": ["canonical", "all", "fields"],
     "filter explain": ["text"],
+    "key trust": ["name", "changed"], "key revoke": ["name", "keys"], "key token": ["text"],
+    "key list": ["name", "kind", "fingerprint", "public", "up", "expires_s"],
     "save": ["saved", "file"], "reload": ["changed"], "log": ["level"], "help": ["text"],
 }
 
@@ -120,6 +122,7 @@ CALLS = {
     "disable": ["a"], "enable": ["a"], "detach": ["a", "--drain"],
     "show_endpoints": [], "show_peers": [], "show_counters": ["--all"], "show_options": ["json"],
     "filter_check": ["app http and total_bytes > 1M"], "filter_explain": ["dst port 80"],
+    "key_trust": ["peer1", "(what key_pairs makes)"], "key_token": ["peer2", "--for", "5m"], "key_revoke": ["peer1"],
     "log": ["notice"], "help": ["attach", "json"],
     "watch_stats": ["--count", "1"], "watch_flows": ["--count", "1"],
     "watch_events": ["--count", "1"],
@@ -176,6 +179,8 @@ def every_command(probe, collector):
             check(len(rows) == 1, f"{c['words']}: {len(rows)} rows")
         for row in rows:
             check(list(row) == KEYS[c["words"]], f"{c['words']} keys: {list(row)}")
+        if c["id"] == "key_revoke":
+            check(d.ctl("key", "trust", *CALLS["key_trust"])[0] == 0, "undo key revoke")
         if c["id"] in ("attach", "detach"):  # as text the other way round, so that both happen
             undo = ["detach", "a"] if c["id"] == "attach" else \
                 ["attach", "json", f"{d.dir}/out/a.jsonl", "name=a"]
@@ -196,7 +201,10 @@ def refusals(d):
                      (1, ["attach", "json", "../x.jsonl"]), (2, ["attach", "jsn", "x"]),
                      (1, ["attach", "publish", "tcp://127.0.0.1:{port}", "name=hub"]),
                      (2, ["log", "loud"]), (2, ["--timeout", "x", "status"]),
-                     (4, ["help", "nothing"]), (2, ["watch", "stats", "--count", "x"]),
+                     (4, ["help", "nothing"]),
+                     (1, ["key", "trust", "x", "fbp1-nonsense"]), (2, ["key", "trust", "x"]),
+                     (4, ["key", "revoke", "nobody"]), (2, ["key", "token", "x", "--for", "0s"]),
+                     (4, ["key", "token", "x", "hub"]), (2, ["watch", "stats", "--count", "x"]),
                      (5, ["--timeout", "0.3", "watch", "flows", "src port 1 and dst port 1"])]:
         args = [a.format(port=PORT) for a in args]
         got, out, err = d.ctl(*args)
@@ -296,6 +304,37 @@ def keys(top):
     return path
 
 
+def key_pairs(top):
+    """A node's own key: made once, shown without its secret; its path."""
+    path = os.path.join(top, "node.key")
+    run = lambda *a: subprocess.run([FLOWCTL, *a], capture_output=True, text=True)
+    made = run("key", "new", path)
+    check(made.returncode == 0 and re.fullmatch(
+        r"public {7}(fbp1-[a-z2-7]{56})\nfingerprint {2}SHA256:([a-z2-7]{4}-){4}[a-z2-7]{4}\n",
+        made.stdout) is not None, f"key new: {made.stdout!r} {made.stderr!r}")
+    text = open(path).read()
+    check(re.search(r"^fbk1-[a-z2-7]{56}$", text, re.M) is not None, "private key")
+    check(os.stat(path).st_mode & 0o777 == 0o600, "mode of a private key")
+    r = run("key", "new", path)
+    check(r.returncode == 1 and "exists" in r.stderr and open(path).read() == text, "no overwrite")
+    check(run("key", "show", path).stdout == made.stdout, "key show of a private key")
+    CALLS["key_trust"][1] = made.stdout.split()[1]
+    with open(path + ".pub", "w") as f:
+        f.write(made.stdout.split()[1] + "\n")
+    check(run("key", "show", path + ".pub").stdout == made.stdout, "key show of a public key")
+    row = json.loads(run("--json", "key", "show", path).stdout)["rows"][0]
+    check(list(row) == ["kind", "public", "fingerprint", "expires"], f"key show keys: {row}")
+    for bad in (text.strip()[:-1], text.strip()[:-1] + "0", "hello", ""):
+        with open(path + ".bad", "w") as f:
+            f.write(bad)
+        r = run("key", "show", path + ".bad")
+        check(r.returncode == 1 and r.stdout == "", f"key show of {bad[-8:]!r}: {r}")
+    for words in (["key", "new"], ["key", "show"], ["key", "show", path, "x"]):
+        check(run(*words).returncode == 2, f"usage of {words}")
+    check("identity" in run("help", "key", "new").stdout, "help on key new")
+    return path
+
+
 def main():
     global PORT
     with socket.socket() as s:
@@ -303,11 +342,13 @@ def main():
         PORT = s.getsockname()[1]
     top = tempfile.mkdtemp(prefix="flowbus-ctl-")
     os.chmod(top, 0o755)
-    key = keys(top)
+    key, own = keys(top), key_pairs(top)
     lan = '{ name = "lan"; type = "capture"; address = "lo"; idle = "100ms"; active = "1s"; },' \
         if ROOT else ""
     probe = Daemon(top, "probe", f'endpoints = ( {lan} {{ name = "hub"; type = "publish"; '
-                   f'address = "tcp://127.0.0.1:{PORT}"; key_file = "{key}"; }} );')
+                   f'address = "tcp://127.0.0.1:{PORT}"; key_file = "{key}"; }},'
+                   '{ name = "own"; type = "publish"; address = "tcp://127.0.0.1:*?bind"; '
+                   f'identity = "{own}"; }} );')
     collector = Daemon(top, "collector", 'endpoints = ( { name = "in"; type = "subscribe"; '
                        f'address = "tcp://127.0.0.1:{PORT}?connect"; key_file = "{key}"; }} );')
     try:

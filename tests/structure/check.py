@@ -290,7 +290,7 @@ def check_readme():
         return ["README.md: missing"]
     commands = [re.findall(r'"([^"]*)"', line)[0] for line in
                 read("include/flowbus/commands.def").split("\n") if line.startswith("COMMAND(")]
-    local = ("key secret", "help")
+    local = ("key secret", "key new", "key show", "help")
     options = {}
     for _, a in rows("include/flowbus/options.def", "OPTION"):
         options.setdefault(a[0], set()).add(a[1])

@@ -371,6 +371,49 @@ engine_unlisten(struct engine_listener **l)
 	*l = NULL;
 }
 
+int
+engine_link_start(struct engine *e, struct err *err)
+{
+	(void)e, (void)err;
+	return 0;
+}
+
+int
+link_key_trust(struct link *l, const char *name, struct strv key, struct err *err)
+{
+	(void)l;
+	if (strcmp(name, "bad") == 0)
+		return err_set(err, E_SYNTAX, "bad name");
+	return key.n == 3 ? 1 : 0;
+}
+
+int
+link_key_revoke(struct link *l, const char *name, struct strv which, struct err *err)
+{
+	(void)l, (void)name, (void)err;
+	return which.n > 0 ? 1 : 2;
+}
+
+int
+link_key_token(struct link *l, const char *name, const char *end, uint64_t for_us,
+    char out[TOKEN_TEXT], struct err *err)
+{
+	(void)l, (void)err;
+	snprintf(out, TOKEN_TEXT, "fbe1-%s-%s-%llu", name, end, (unsigned long long)for_us);
+	return 0;
+}
+
+int
+link_keys_each(struct link *l, link_key_fn *fn, void *arg, struct err *err)
+{
+	const struct link_key key = {"alice", "fbp1-x", "SHA256:aaaa", 0, 1};
+	const struct link_key token = {"bob", "", "SHA256:bbbb", 60000000, 0};
+	(void)l, (void)err;
+	fn(arg, &key);
+	fn(arg, &token);
+	return 0;
+}
+
 void
 link_peers(struct link *l, struct link_end *end, link_peer_fn *fn, void *arg)
 {

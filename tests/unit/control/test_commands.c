@@ -65,6 +65,9 @@ good_args(const char *id)
 	    {"show_options", "\"capture\""},
 	    {"filter_check", "\"proto tcp\""},
 	    {"filter_explain", "\"proto\",\"tcp\""},
+	    {"key_trust", "\"alice\",\"fbp1-x\""},
+	    {"key_revoke", "\"alice\""},
+	    {"key_token", "\"alice\",\"--for\",\"5m\""},
 	    {"log", "\"err\""},
 	    {"help", "\"attach\",\"capture\""},
 	};
@@ -152,6 +155,16 @@ test_arity(void **state)
 	    {"watch stats", "\"--count=x\"", 4000},
 	    {"filter check", "", 4000},
 	    {"filter check", "\"proto\",\"tcp\"", 1000},
+	    {"key trust", "\"alice\"", 4000},
+	    {"key trust", "\"bad\",\"x\"", 4001},
+	    {"key trust", "\"alice\",\"same\"", 1000},
+	    {"key token", "\"alice\",\"--for\"", 4000},
+	    {"key token", "\"alice\",\"--for=x\"", 4003},
+	    {"key token", "\"alice\",\"--for=500ms\"", 4003},
+	    {"key token", "\"alice\",\"--for=31d\"", 4003},
+	    {"key token", "\"alice\",\"hub\",\"--for=30d\"", 1000},
+	    {"key token", "\"alice\",\"--count=3\"", 4000},
+	    {"key revoke", "\"a\",\"b\",\"c\"", 4000},
 	    {"log", "\"loud\"", 4002},
 	    {"log", "", 1000},
 	    {"help", "\"zzz\"", 4040},
@@ -228,6 +241,10 @@ test_guard(void **state)
 	    {"set", "\"hub\",\"max_peers=3\"", 1000, 1000},
 	    {"set", "\"hub\",\"max_peers=3\",\"key_file=/k\"", 4030, 1000},
 	    {"set", "\"hub\",\"encryption=none\"", 4030, 1000},
+	    {"set", "\"hub\",\"allow=a\"", 4030, 1000},
+	    {"set", "\"hub\",\"peer=a\"", 4030, 1000},
+	    {"set", "\"hub\",\"identity=/k\"", 4030, 1000},
+	    {"attach", "\"subscribe\",\"tcp://h:1\",\"name=o\",\"relays=x\"", 4030, 1000},
 	};
 	char cmd[400], out[96], set[120];
 	snprintf(out, sizeof(out), "%s/out", f->dir);

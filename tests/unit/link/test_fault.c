@@ -367,11 +367,12 @@ attach_errors(void **state)
 	attach_refused("subscribe tcp://*:5556c encryption=none", "wildcard");
 	attach_refused("publish tcp://192.0.2.1:5556?bind encryption=none",
 	    "not an address of this host");
-	attach_refused("subscribe tcp://127.0.0.1:5556 filter='dst prot 80'", "filter");
-	attach_refused("publish tcp://127.0.0.1:5556 key_file=/nonexistent/key", "No such file");
+	attach_refused("subscribe tcp://127.0.0.1:5556 filter='dst prot 80'", ": filter: ");
+	attach_refused("publish tcp://127.0.0.1:5556 key_file=/nonexistent/key",
+	    ": cannot open key file /nonexistent/key: it does not exist");
 	write_file(path, "correct horse battery", 0600);
 	snprintf(line, sizeof(line), "publish tcp://127.0.0.1:5556 key_file=%s", path);
-	attach_refused(line, "weak");
+	attach_refused(line, ": the secret is weak");
 	chmod(path, 0644);
 	attach_refused(line, "mode 0644");
 	chmod(path, 0620);
