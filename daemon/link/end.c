@@ -55,7 +55,7 @@ read_subscribe(struct link_end *e, const struct conf_endpoint *conf, struct err 
 	const char *text = conf_text(conf, "filter");
 	int rc = filter_compile(strv_of(text), &f, err);
 	if (rc != 0) {
-		err_prefix(err, "%s: filter", e->name);
+		err_prefix(err, "%s: filter: ", e->name);
 		return rc;
 	}
 	filter_free(&f);
@@ -90,7 +90,7 @@ read_security(struct link_end *e, const struct conf_endpoint *conf, struct err *
 	if (key_file[0] != '\0') {
 		int rc = link_keys_load(key_file, &e->keys, err);
 		if (rc != 0)
-			err_prefix(err, "%s", e->name);
+			err_prefix(err, "%s: ", e->name);
 		e->encrypted = rc == 0;
 		return rc;
 	}
@@ -214,7 +214,7 @@ link_attach(struct link *l, const struct conf_endpoint *conf, const struct port_
 		e->addr.bind = false;
 	e->is_bind = e->addr.bind;
 	if (rc != 0)
-		err_prefix(err, "%s", e->name);
+		err_prefix(err, "%s: ", e->name);
 	if (rc == 0)
 		rc = read_security(e, conf, err);
 	if (rc == 0)
