@@ -191,28 +191,51 @@ def away(lab):
     probe = lab.node("p", publish(port))
     relay = lab.node("relay", publish(hub), subscribe(port, more="demand=outputs"))
     c1 = lab.node("c1", json_out(lab, "c1"), subscribe(hub, more="filter='app http'"))
-    asks(lab, probe, relay='app ilike "http"')
+    c2 = lab.node("c2", subscribe(hub, more="filter='app dns'"))
+    asks(lab, probe, relay='app ilike ("dns", "http")')
     cap, more = Capture(lab, "a", 1), Capture(lab, "b", 2)
     c1.kill()
     lab.wait(lambda: relay.counters("hub")["peer_down"] > 0, "the relay to notice")
-    cap.meter(lab, probe)
-    fb.time.sleep(0.5)
-    c1.start()
-    arrived(lab, "c1", cap.kept("app http", "p"))
     began = fb.time.monotonic()
-    c1.do("detach", "in")
-    asks(lab, probe, relay="false")
+    c2.do("detach", "in")
+    asks(lab, probe, relay='app ilike "http"')
     took = fb.time.monotonic() - began
     fb.check(2 < took < 10 * fb.SLOW, f"forgotten after {took:.1f} s")
+    fb.time.sleep(0.5)
+    cap.meter(lab, probe)
+    fb.time.sleep(0.3)
+    c1.start()
+    arrived(lab, "c1", cap.kept("app http", "p"))
     # a restart of the relay: collectors find it again, and it asks for the same again
-    c1.attach(subscribe(hub, more="filter='app http'"))
-    asks(lab, probe, relay='app ilike "http"')
     relay.stop()
     relay.start()
     lab.wait(lambda: c1.endpoint("in")["state"] == "up" and relay.endpoint("in")["state"] == "up" and
              asked(probe).get("relay") == 'app ilike "http"', "all to be back")
     more.meter(lab, probe)
     arrived(lab, "c1", cap.kept("app http", "p") + more.kept("app http", "p"))
+
+
+def cable_pulled(lab):
+    """The demand changes while the probe cannot be reached: what waited there arrives first, then what
+    is wanted now."""
+    port, hub = lab.port(), lab.port()
+    tap = fb.Proxy(lab, port)
+    probe = lab.node("p", publish(port))
+    relay = lab.node("relay", publish(hub), subscribe(tap.port, more="demand=outputs"))
+    lab.node("c1", json_out(lab, "c1"), subscribe(hub, more="filter='app http'"))
+    asks(lab, probe, relay='app ilike "http"')
+    tap.open = False
+    tap.cut()
+    lab.wait(lambda: relay.endpoint("in")["state"] != "up", "the relay to notice")
+    cap, more = Capture(lab, "a", 1), Capture(lab, "b", 2)
+    cap.meter(lab, probe)
+    lab.node("c2", json_out(lab, "c2"), subscribe(hub, more="filter='app dns'"))
+    lab.wait(lambda: len(asked(relay)) == 2, "the second collector")
+    tap.open = True
+    asks(lab, probe, relay='app ilike ("dns", "http")')
+    more.meter(lab, probe)
+    arrived(lab, "c1", cap.kept("app http", "p") + more.kept("app http", "p"))
+    arrived(lab, "c2", more.kept("app dns", "p"), 0)
 
 
 def three_levels(lab):
@@ -355,4 +378,4 @@ def two_ways(lab):
 
 
 if __name__ == "__main__":
-    fb.main(push_down, live_change, away, three_levels, loop_of_two, loop_of_three, two_ways)
+    fb.main(push_down, live_change, away, cable_pulled, three_levels, loop_of_two, loop_of_three, two_ways)
