@@ -111,6 +111,10 @@ peer_row(void *arg, const struct link_peer *p)
 	put_int(j, "frames", p->frames);
 	put_int(j, "bytes", p->bytes);
 	put_int(j, "lost_flows", p->lost_flows);
+	/* of relays: whose flows come through it, and what is wrong with the way they go */
+	json_object_set_new(j, "behind", words_json(p->behind));
+	json_object_set_new(j, "twice", words_json(p->twice));
+	json_object_set_new(j, "loop", json_cstr(p->loop));
 	reply_row(c->client, j);
 }
 

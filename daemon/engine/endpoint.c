@@ -232,6 +232,7 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 	ep->on_bus = ep->type->direction == PORT_OUTPUT;
 	if (ep->type == &input_capture)
 		facts_update(e);
+	demand_update(e);
 	return 0;
 }
 
@@ -264,6 +265,8 @@ endpoint_close(struct engine *e, struct endpoint *ep, bool drain)
 	ep->type->free(&ep->self);
 	if (ep->type == &input_capture && !e->stopping)
 		facts_update(e);
+	if (!e->stopping)
+		demand_update(e);
 }
 
 static void
@@ -328,6 +331,7 @@ engine_attach(struct engine *e, struct conf_endpoint **confp, bool persistent, s
 	e->ep[e->n_ep++] = ep;
 	if (ep->type == &input_capture && ep->self != NULL)
 		facts_update(e); /* endpoint_open could not: the list did not have it */
+	demand_update(e);
 	if (persistent) /* a file has it again; one of that name from elsewhere does not change that */
 		engine_removed_del(e, ep->name);
 	log_line(NULL, LOG_NOTICE, "engine: %s: attached %s %s, memory at most %.1f MiB", conf->name,
@@ -394,6 +398,7 @@ endpoint_change(struct endpoint *ep, struct conf_endpoint **fresh, struct err *e
 	}
 	ep->conf = to;
 	*fresh = NULL;
+	demand_update(ep->engine);
 	conf_endpoint_free(&from);
 	return 0;
 }

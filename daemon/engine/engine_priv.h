@@ -171,6 +171,10 @@ int engine_check_option(void *arg, const struct option_info *o, struct strv text
 /** Check everything of an endpoint that does not need to open it. */
 int engine_check_endpoint(const struct conf_endpoint *conf, struct err *err);
 
+/* demand.c */
+/** Tell the link what the local outputs want; after each change of the set of outputs. */
+void demand_update(struct engine *e);
+
 /* message.c */
 int messages_init(struct engine *e);
 void messages_fini(struct engine *e);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * input/subscribe.c - the link's subscriber as an endpoint type: all work is the link thread's. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -91,6 +93,30 @@ subscribe_memory(void *self)
 	return s->memory;
 }
 
+/* What the probes are asked for, and for whom. */
+static void
+subscribe_detail(void *self, port_detail_fn *fn, void *arg)
+{
+	struct subscribe *s = self;
+	struct link_asked *x = s->end != NULL ? malloc(sizeof(*x)) : NULL;
+	char text[32];
+	if (x == NULL)
+		return;
+	link_asked(s->end, x);
+	fn(arg, "asked_demand", x->demand, false);
+	fn(arg, "asked_how", x->how, false);
+	fn(arg, "asked_filter", x->filter, false);
+	fn(arg, "asked_fields", x->fields, false);
+	fn(arg, "asked_for", x->outputs, false);
+	snprintf(text, sizeof(text), "%u", x->n_outputs);
+	fn(arg, "asked_outputs", text, true);
+	snprintf(text, sizeof(text), "%u", x->n_lingering);
+	fn(arg, "asked_lingering", text, true);
+	snprintf(text, sizeof(text), "%" PRIu64, x->changes);
+	fn(arg, "asked_changes", text, true);
+	free(x);
+}
+
 const struct port_type input_subscribe = {
     .name = "subscribe",
     .direction = PORT_INPUT,
@@ -103,6 +129,7 @@ const struct port_type input_subscribe = {
     .set = subscribe_set,
     .counters = subscribe_counters,
     .memory = subscribe_memory,
+    .detail = subscribe_detail,
 };
 
 struct link_end *

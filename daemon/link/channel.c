@@ -101,6 +101,7 @@ channel_free(struct channel *ch)
 		at = &(*at)->next;
 	*at = ch->next;
 	ch->end->n_channels--;
+	relay_touch(ch->end->link);
 	while (ch->cursors != NULL)
 		cursor_free(ch->cursors);
 	batch_unref(&ch->gather);

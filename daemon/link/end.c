@@ -17,6 +17,17 @@ end_state(struct link_end *e, enum port_state state, const char *why)
 		e->host.state(e->host.ctx, state, e->state_why);
 }
 
+void
+end_up(struct link_end *e)
+{
+	for (const struct session *s = e->sessions; s != NULL && !e->is_publish; s = s->next)
+		if (s->loop[0] != '\0') {
+			end_state(e, PORT_DEGRADED, s->loop);
+			return;
+		}
+	end_state(e, PORT_UP, "");
+}
+
 uint64_t
 end_tick(struct link_end *e, uint64_t now)
 {
@@ -68,6 +79,7 @@ read_subscribe(struct link_end *e, const struct conf_endpoint *conf, struct err 
 	e->fields = conf_fields(conf, "fields");
 	e->want_codec = frame_codec_parse(strv_of(conf_text(conf, "codec"))); /* auto: -1 */
 	e->want_stats = conf_bool(conf, "stats");
+	e->by_outputs = conf_choice(conf, "demand") == 1;
 	return 0;
 }
 
@@ -163,7 +175,10 @@ end_free(struct link_end *e)
 	enrol_free(e);
 	named_free(e);
 	link_keys_wipe(&e->keys);
+	for (unsigned i = 0; i < e->n_positions; i++)
+		free(e->positions[i].asked);
 	free(e->positions);
+	demand_fini(&e->want);
 	free(e->conns);
 	free(e->filter);
 	free(e);
@@ -193,6 +208,7 @@ attach_call(struct link *l, void *arg, struct call *c)
 	a->e->next = l->ends;
 	l->ends = a->e;
 	l->n_ends++;
+	a->e->ask_hold_us = l->now_us + ASK_HOLD_US;
 	if (a->e->is_bind)
 		end_state(a->e, PORT_UP, "");
 	else if (a->e->dial.cause[0] == '\0')
@@ -277,12 +293,14 @@ set_call(struct link *l, void *arg, struct call *c)
 	if (!e->is_publish) {
 		char *old = e->filter;
 		bool same = strcmp(old, w->filter) == 0 && field_set_eq(e->fields, w->fields) &&
-		    e->want_codec == w->want_codec && e->want_stats == w->want_stats;
+		    e->want_codec == w->want_codec && e->want_stats == w->want_stats &&
+		    e->by_outputs == w->by_outputs;
 		e->filter = w->filter;
 		w->filter = old;
 		e->fields = w->fields;
 		e->want_codec = w->want_codec;
 		e->want_stats = w->want_stats;
+		e->by_outputs = w->by_outputs;
 		if (!same)
 			subscribe_changed(e);
 		return 0;

@@ -198,7 +198,7 @@ forget(struct link_end *e, uint64_t now, uint64_t *due)
 		*due = min_u64(*due, f->seen_us + STRONG_US);
 	}
 	if (!any && e->is_bind && e->n_sessions == 0 && e->state == PORT_DEGRADED && e->rebind_us == 0)
-		end_state(e, PORT_UP, "");
+		end_up(e);
 }
 
 uint64_t

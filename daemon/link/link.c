@@ -139,6 +139,8 @@ drained(struct link_end *e, uint64_t now)
 		at = &(*at)->next;
 	*at = e->next;
 	l->n_ends--;
+	relay_touch(l);
+	path_update(l);
 	link_call_done(l, e->drain_call);
 	return true;
 }
@@ -222,6 +224,7 @@ link_main(void *arg)
 			if (!drained(e, now))
 				due = min_u64(due, min_u64(t, e->due_us));
 		}
+		due = min_u64(due, relay_tick(l, now));
 		if (!l->stop)
 			sleep_until(l, due);
 	}
@@ -245,6 +248,8 @@ destroy(struct link *l)
 	free(l->restored);
 	buf_fini(&l->out);
 	buf_fini(&l->text);
+	buf_fini(&l->upstream);
+	relay_free(&l->relay);
 	queue_free(&l->calls);
 	wake_fini(&l->wake);
 	wake_fini(&l->done);
@@ -260,8 +265,10 @@ start(struct link *l, struct err *err)
 	l->calls = queue_new(CALLS);
 	l->work = frame_work_new();
 	l->fwork = filter_work_new();
+	l->relay = relay_new();
 	l->zmq = zmq_ctx_new();
-	if (l->calls == NULL || l->work == NULL || l->fwork == NULL || l->zmq == NULL)
+	if (l->calls == NULL || l->work == NULL || l->fwork == NULL || l->zmq == NULL ||
+	    l->relay == NULL)
 		return err_set(err, E_NOMEM, "link: out of memory");
 	zmq_ctx_set(l->zmq, ZMQ_MAX_SOCKETS, 4096);
 	int rc = zap_start(l->zmq, &l->zap, err);

@@ -18,9 +18,17 @@
 #include "batch/frame.h"
 #include "batch/port.h"
 #include "batch/stats.h"
+#include "filter/filter.h"
 
 struct link;
 struct link_end; /* one attached publish or subscribe endpoint */
+
+/** What a local output wants, for ends with demand=outputs. Borrowed for the call. */
+struct link_wish {
+	const char *name;        /* of the output */
+	const char *filter;      /* "": all flows */
+	struct field_set fields;
+};
 
 /** Facts about this host for HELLO, shown by `show peers` at the other end. Copied. */
 struct link_host {
@@ -39,6 +47,11 @@ int link_start(const struct link_host *host, struct link **out, struct err *err)
 void link_stop(struct link **l);
 /** New facts (an input was attached); sent to peers at once. [main] */
 void link_set_host(struct link *l, const struct link_host *host);
+/**
+ * What the outputs that are not publishing ends want, all of them; replaces what was said before.
+ * Wider wishes are asked for at once, narrower ones after some seconds. 0 or -E_NOMEM. [main]
+ */
+int link_demand(struct link *l, const struct link_wish *w, unsigned n);
 
 /** Where a subscribing end was with one peer: everything up to @seq was pushed. Plain data. */
 struct link_position {
@@ -118,6 +131,9 @@ struct link_peer {
 	uint64_t lag_us;
 	uint64_t flows, frames, bytes; /* received from it, or acknowledged by it */
 	uint64_t lost_flows;     /* announced in GAPs */
+	char loop[160];          /* why its flows are not asked for, or it does not ask for ours */
+	char behind[256];        /* names of nodes whose flows come through it, cut */
+	char twice[160];         /* of these, those that are reached over another peer too */
 	bool has_second;
 	struct stats_second last;/* its newest one-second statistics, interfaces added up */
 };
@@ -132,6 +148,19 @@ struct gap_cause_info {
 	const char *name, *text, *advice;
 };
 extern const struct gap_cause_info gap_cause_info[GAP_CAUSES];
+/** What a subscribing end asks its probes for, and for whom. Plain data. */
+struct link_asked {
+	char demand[16];         /* own, outputs */
+	char how[16];            /* exact, widened, own, nothing */
+	char filter[FILTER_TEXT_MAX + 1]; /* canonical */
+	char fields[1024];
+	char outputs[1024];      /* who wants it: output:peer, space-separated, cut */
+	unsigned n_outputs;
+	unsigned n_lingering;    /* wishes that have gone and are asked for some seconds more */
+	uint64_t changes;        /* SUBSCRIBEs sent because the demand had changed */
+};
+/** [main] */
+void link_asked(struct link_end *e, struct link_asked *out);
 
 /** One subscription of one publisher, or our own at a subscriber. */
 struct link_subscription {

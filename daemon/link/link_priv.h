@@ -20,6 +20,7 @@
 #include "base/queue.h"
 #include "conf/conf.h"
 #include "filter/filter.h"
+#include "link/demand.h"
 #include "link/link.h"
 #include "link/msg.h"
 #include "link/spool.h"
@@ -44,11 +45,14 @@ enum {
 	FAULTS_MAX = 32,         /* addresses whose failures are told apart */
 	ACK_EVERY = 16,
 	SECONDS_QUEUE = 1024,
+	SECONDS_MAX = 256,       /* interfaces of one peer whose newest second is kept */
+	PATH_MAX_EDGES = 64,
 };
 #define WINDOW_MAX  (UINT64_C(1) << 30) /* whatever a publisher says: the greatest `window` */
 #define ACK_US      UINT64_C(1000000)
 #define BLOCKED_US  UINT64_C(5000)
 #define HELLO_US    UINT64_C(5000000)
+#define ASK_HOLD_US UINT64_C(3000000)
 #define TAKEOVER_US UINT64_C(2000000)
 #define NEVER       UINT64_MAX
 
@@ -220,8 +224,16 @@ struct session {
 	uint64_t current;         /* channel of the newest SUBSCRIBED; 0: none yet */
 	char sub_codec[8];
 	uint64_t sub_first;
-	struct stats_second second[8]; /* newest of each interface */
+	struct stats_second *second; /* newest of each interface and probe */
 	unsigned n_second;
+	char *asked;              /* filter of the last SUBSCRIBE of a relay; NULL: none sent */
+	struct field_set asked_fields;
+	struct path *path;        /* what gives flows to the peer; NULL: nothing */
+	bool is_subscribed;       /* SUBSCRIBE was sent, and not taken back */
+	bool is_twin;             /* it was told that its records come over another peer too */
+	char loop[160];           /* why its flows are refused: they would come back */
+	uint64_t loop_until_us;   /* refused at least until then */
+	unsigned n_loops;
 	/* both */
 	uint64_t flows, frames, bytes, lost_flows, raw_bytes;
 };
@@ -244,6 +256,8 @@ struct position {
 	uint64_t seq, marked, safe; /* as of an inbox: done, marked, safe */
 	bool is_live;  /* a session goes on with it */
 	uint64_t used; /* age for replacement */
+	char *asked;   /* session.asked then */
+	struct field_set asked_fields;
 };
 
 /** What failed with whom: told when it changes, then once a minute with a count. */
@@ -363,6 +377,11 @@ struct link_end {
 	struct field_set fields;
 	int want_codec;           /* -1 auto */
 	bool want_stats;
+	bool by_outputs;          /* asks for what the outputs want (relay.c) */
+	struct demand want;       /* then; filter NULL: not known yet */
+	enum demand_how want_least;
+	uint64_t ask_next_us, ask_hold_us;
+	uint64_t n_asked;         /* changes told to peers */
 	/* sessions */
 	struct session *sessions, *bucket[BUCKETS];
 	unsigned n_sessions;
@@ -413,6 +432,20 @@ struct call {
 	_Atomic bool done;
 };
 
+/** A node gives its flows to another; nodes are told apart by path_id. */
+struct edge {
+	uint64_t node, to;
+	char name[64]; /* of node */
+};
+
+/** What is upstream of a node, relays first. */
+struct path {
+	unsigned n;
+	struct edge at[PATH_MAX_EDGES];
+};
+
+/** The outputs' wishes of this daemon and who is upstream of it. */
+struct relay;
 struct zap;
 
 struct link {
@@ -424,6 +457,8 @@ struct link {
 	struct zap *zap;
 	char trust_dir[4000];
 	struct trust *trust;    /* NULL until somebody needs it; then it stays */
+	struct relay *relay;
+	struct path path;       /* announced by publishing ends */
 	struct link_host host;
 	struct link_end *ends;
 	unsigned n_ends;
@@ -432,6 +467,7 @@ struct link {
 	struct frame_work *work;
 	struct filter_work *fwork;
 	struct buf out, text;   /* scratch: an encoded message, an encoded frame */
+	struct buf upstream;    /* scratch: path as an item */
 	zmq_pollitem_t *items;
 	unsigned cap_items;
 	uint64_t now_us;
@@ -474,6 +510,8 @@ void address_peer(int fd, char *out, size_t size, char *ip, size_t ip_size);
 
 /* end.c */
 void end_state(struct link_end *e, enum port_state state, const char *why);
+/** Up, unless a loop keeps one of its peers from being asked. */
+void end_up(struct link_end *e);
 uint64_t end_tick(struct link_end *e, uint64_t now);
 void end_free(struct link_end *e);
 int end_options(struct link_end *e, const struct conf_endpoint *conf, struct err *err);
@@ -705,6 +743,40 @@ void subscribe_gone(struct session *s);
 void subscribe_ack(struct session *s, bool all, uint64_t now);
 bool subscribe_busy(const struct link_end *e);
 void subscribe_changed(struct link_end *e);
+/** SUBSCRIBE, or change what was asked for; @p: go on there, NULL: no position. */
+void subscribe_ask(struct session *s, struct strv filter, struct field_set fields,
+    const struct position *p);
+/** UNSUBSCRIBE, and forget what has not been decoded. */
+void subscribe_give_up(struct session *s);
+
+/* relay.c */
+struct relay *relay_new(void);
+void relay_free(struct relay **r);
+/** The set of channels of a publishing end has changed. */
+void relay_touch(struct link *l);
+/** Options of an end that asks for what outputs want have changed, or it was attached. */
+void relay_end_changed(struct link_end *e);
+/** A session of such an end may ask; @p: its position or NULL. */
+void relay_up(struct session *s, const struct position *p);
+/** Its SUBSCRIBE was refused because of the filter: ask more broadly. False: it cannot. */
+bool relay_refused(struct session *s);
+/** Ask where the demand has changed. Returns when to look again. */
+uint64_t relay_tick(struct link *l, uint64_t now);
+
+/* path.c */
+uint64_t path_id(uint64_t node_id, int64_t started_us);
+void path_put(struct msg *m, const struct link_end *e, struct buf *room);
+void path_get(struct session *s, const struct msg *m);
+/** Sessions or their paths have changed: recheck loops, tell subscribers, look for twins. */
+void path_update(struct link *l);
+/** May the flows of this peer be asked for? False: they would come back. */
+bool path_allows(struct session *s);
+/** Ask again where a loop is gone. Returns when to look again. */
+uint64_t path_tick(struct session *s, uint64_t now);
+/** The subscriber does not take our flows, because of a loop. */
+void path_refused(struct session *s, const struct msg *m);
+/** Names of nodes whose flows come through @s and through @o as well; false: none. */
+bool path_twin(const struct session *s, const struct session *o, char *out, size_t size);
 
 /* mark.c */
 /** Ask for a mark when enough waits to be acknowledged, take over the last one's answer. */

@@ -190,6 +190,7 @@ subscribe(struct session *s, const struct msg *m, struct wish *w, struct err *er
 		return err_set(err, E_NOMEM, "out of memory at the probe");
 	if (old != NULL)
 		cursor_end(old);
+	relay_touch(e->link);
 	say_subscribed(s, c, resumed);
 	end_due(e, 0);
 	return 0;
@@ -201,6 +202,9 @@ on_subscribe(struct session *s, const struct msg *m)
 	struct err err = {0};
 	struct wish w;
 	int rc = read_wish(s->end, m, &w, &err);
+	if (s->loop[0] != '\0')
+		end_state(s->end, PORT_UP, "");
+	s->loop[0] = '\0';
 	if (rc == 0)
 		rc = subscribe(s, m, &w, &err);
 	if (rc != 0) {
@@ -226,6 +230,8 @@ publish_message(struct session *s, const struct msg *m, uint64_t now)
 			c = c->sess_next;
 		if (c != NULL)
 			cursor_ack(c, m->u[MI_seq]);
+	} else if (m->type == M_REFUSED) {
+		path_refused(s, m);
 	} else {
 		counter_add(&s->end->counters, C_msg_bad, 1);
 	}

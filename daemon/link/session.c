@@ -107,7 +107,13 @@ session_drop(struct session *s, const char *why)
 		s->pend = p->next;
 		free(p);
 	}
+	free(s->asked);
+	free(s->path);
+	free(s->second);
+	bool gave = s->up && !e->is_publish;
 	free(s);
+	if (gave)
+		path_update(e->link);
 	if (challenger != NULL)
 		accept_session(challenger);
 }
@@ -216,6 +222,8 @@ put_host(struct msg *m, const struct link_end *e)
 	msg_text(m, MI_addresses, strv_of(h->addresses));
 	msg_text(m, MI_interface, strv_of(h->interface));
 	msg_num(m, MI_speed, h->speed_bps);
+	buf_reset(&e->link->upstream);
+	path_put(m, e, &e->link->upstream);
 }
 
 static void
@@ -228,6 +236,7 @@ get_host(struct session *s, const struct msg *m)
 	s->peer_started_us = (int64_t)m->u[MI_started];
 	s->speed_bps = m->u[MI_speed];
 	named_claim(s);
+	path_get(s, m);
 }
 
 static void
@@ -291,9 +300,11 @@ up(struct session *s)
 	log_info("link: %s: peer %s (%s) up, flowbus %s%s%s", e->name, s->name,
 	    s->seen[0] != '\0' ? s->seen : "local", s->version,
 	    e->encrypted ? ", encrypted" : ", not encrypted", s->verified ? ", verified" : "");
-	end_state(e, PORT_UP, "");
-	if (!e->is_publish)
-		subscribe_up(s);
+	end_up(e);
+	if (e->is_publish)
+		return;
+	path_update(e->link); /* told to our subscribers before we ask */
+	subscribe_up(s);
 }
 
 static void
@@ -573,6 +584,8 @@ common_message(struct session *s, const struct msg *m, zmq_msg_t *frame, uint64_
 		on_pong(s, m);
 	} else if (m->type == M_HOST) {
 		get_host(s, m);
+		if (!e->is_publish)
+			path_update(e->link);
 	} else if (m->type == M_BYE) {
 		msg_copy(m, MI_text, text, sizeof(text));
 		if (e->is_bind)
@@ -657,5 +670,6 @@ session_tick(struct session *s, uint64_t now)
 	uint64_t due = min_u64(s->ping_due_us, silent);
 	if (s->challenger != NULL)
 		due = min_u64(due, s->verdict_us);
-	return e->is_publish ? due : min_u64(due, subscribe_tick(s, now));
+	return e->is_publish ? due :
+	    min_u64(due, min_u64(subscribe_tick(s, now), path_tick(s, now)));
 }

@@ -62,6 +62,18 @@ add_seconds(struct link_peer *p, const struct session *s)
 	}
 }
 
+/* Another word of a list, once. */
+static void
+add_word(char *list, size_t size, const char *word)
+{
+	size_t n = strlen(list), w = strlen(word);
+	for (const char *p = list; (p = strstr(p, word)) != NULL; p += w)
+		if ((p == list || p[-1] == ' ') && (p[w] == ' ' || p[w] == '\0'))
+			return;
+	if (w > 0 && n + w + 2 <= size)
+		snprintf(list + n, size - n, "%s%s", n > 0 ? " " : "", word);
+}
+
 static void
 peer_row(struct rows *r, const struct session *s, uint64_t now)
 {
@@ -93,6 +105,13 @@ peer_row(struct rows *r, const struct session *s, uint64_t now)
 	p->frames = s->frames;
 	p->bytes = s->bytes;
 	p->lost_flows = s->lost_flows;
+	copy(p->loop, sizeof(p->loop), s->loop);
+	for (unsigned i = 0; s->path != NULL && i < s->path->n; i++)
+		add_word(p->behind, sizeof(p->behind), s->path->at[i].name);
+	for (const struct link_end *oe = e->link->ends; oe != NULL; oe = oe->next)
+		for (const struct session *o = oe->sessions; o != NULL && p->twice[0] == '\0'; o = o->next)
+			if (!path_twin(s, o, p->twice, sizeof(p->twice)))
+				p->twice[0] = '\0';
 	add_seconds(p, s);
 }
 
@@ -205,8 +224,9 @@ inbox_row(struct rows *r, const struct session *s)
 		return;
 	copy(x->end, sizeof(x->end), e->name);
 	copy(x->peer, sizeof(x->peer), s->name);
-	copy(x->filter, sizeof(x->filter), e->filter);
-	fields_text(e->fields, x->fields, sizeof(x->fields));
+	bool asked = e->by_outputs && s->asked != NULL;
+	copy(x->filter, sizeof(x->filter), asked ? s->asked : e->filter);
+	fields_text(asked ? s->asked_fields : e->fields, x->fields, sizeof(x->fields));
 	copy(x->codec, sizeof(x->codec), s->sub_codec);
 	x->channel = s->current;
 	for (unsigned i = 0; i < s->n_inbox; i++) {

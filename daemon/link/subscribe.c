@@ -39,31 +39,38 @@ position_keep(struct session *s, const struct inbox *b)
 			return;
 		e->positions = all;
 		p = &all[e->n_positions++];
+		p->asked = NULL;
 	} else if (p == NULL) {
 		p = &e->positions[0];
 		for (unsigned i = 1; i < e->n_positions; i++)
 			if (e->positions[i].used < p->used)
 				p = &e->positions[i];
 	}
+	free(p->asked);
 	*p = (struct position){.node_id = s->node_id, .channel = b->channel, .seq = b->done,
-	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock};
+	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock,
+	    .asked = s->asked, .asked_fields = s->asked_fields};
+	s->asked = NULL;
 	memcpy(p->peer_end, s->peer_end, sizeof(p->peer_end));
 	memcpy(p->user, s->user, sizeof(p->user));
 }
 
 /* ---- asking */
 
-static void
-ask(struct session *s, const struct position *p)
+void
+subscribe_ask(struct session *s, struct strv filter, struct field_set fields,
+    const struct position *p)
 {
 	struct link_end *e = s->end;
 	uint8_t numbers[2 * F_COUNT];
 	struct msg m = MSG(M_SUBSCRIBE, s->me, s->peer);
 	msg_num(&m, MI_sub, sub_number);
-	if (e->filter[0] != '\0')
-		msg_text(&m, MI_filter, strv_of(e->filter));
-	if (!field_set_eq(e->fields, field_set_all()))
-		msg_put_fields(&m, e->fields, numbers);
+	if (filter.n > 0)
+		msg_text(&m, MI_filter, filter);
+	/* a relay has who made them, a probe does not and sends nothing for it */
+	field_set_add(&fields, F_probe);
+	if (!field_set_eq(fields, field_set_all()))
+		msg_put_fields(&m, fields, numbers);
 	if (e->want_codec >= 0)
 		msg_num(&m, MI_codec, (uint64_t)e->want_codec);
 	msg_num(&m, MI_stats, e->want_stats);
@@ -71,6 +78,7 @@ ask(struct session *s, const struct position *p)
 		msg_num(&m, MI_resume_channel, p->channel);
 		msg_num(&m, MI_resume_seq, p->safe);
 	}
+	s->is_subscribed = true;
 	session_send(s, &m);
 }
 
@@ -78,15 +86,22 @@ void
 subscribe_up(struct session *s)
 {
 	s->account = account_open(s);
-	ask(s, position_find(s->end, s));
+	const struct position *p = position_find(s->end, s);
+	if (!path_allows(s))
+		return;
+	if (s->end->by_outputs)
+		relay_up(s, p);
+	else
+		subscribe_ask(s, strv_of(s->end->filter), s->end->fields, p);
 }
 
 void
 subscribe_changed(struct link_end *e)
 {
-	for (struct session *s = e->sessions; s != NULL; s = s->next)
-		if (s->up && !s->dead)
-			ask(s, NULL);
+	relay_end_changed(e);
+	for (struct session *s = e->sessions; s != NULL && !e->by_outputs; s = s->next)
+		if (s->up && !s->dead && path_allows(s))
+			subscribe_ask(s, strv_of(e->filter), e->fields, NULL);
 }
 
 /* ---- answers */
@@ -172,7 +187,7 @@ on_subscribed(struct session *s, const struct msg *m)
 	if (next > b->received)
 		b->jump = next;
 	b->window = m->u[MI_window] > 0 ? min_u64(m->u[MI_window], WINDOW_MAX) : 2 << 20;
-	end_state(e, PORT_UP, "");
+	end_up(e);
 }
 
 static void
@@ -187,6 +202,10 @@ on_refused(struct session *s, const struct msg *m)
 	else
 		snprintf(why, sizeof(why), "%.40s refused our subscription: %s", s->name, text);
 	counter_add(&e->counters, C_peer_refused, 1);
+	if (m->u[MI_line] != 0 && relay_refused(s)) {
+		log_notice("link: %s: %s; asking for more than is wanted", e->name, why);
+		return;
+	}
 	fault_note(e, e->is_bind ? s->seen : e->addr.endpoint, true, why);
 	end_state(e, PORT_DEGRADED, why);
 }
@@ -252,6 +271,10 @@ on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 	struct counters *k = &s->end->counters;
 	struct inbox *b = inbox_find(s, m->u[MI_channel]);
 	uint64_t seq = m->u[MI_seq];
+	if (b == NULL && s->current == 0 && s->n_loops > 0) {
+		counter_add(k, C_flow_lost_loop, m->u[MI_flows]); /* on its way when we gave way */
+		return;
+	}
 	if (b == NULL || frame == NULL || m->u[MI_flows] > BATCH_ROWS) {
 		counter_add(k, C_msg_bad, 1);
 		return;
@@ -501,6 +524,29 @@ subscribe_gone(struct session *s)
 	s->n_inbox = 0;
 }
 
+void
+subscribe_give_up(struct session *s)
+{
+	struct msg m = MSG(M_UNSUBSCRIBE, s->me, s->peer);
+	struct position *p = position_find(s->end, s);
+	msg_num(&m, MI_sub, sub_number);
+	session_send(s, &m);
+	if (p != NULL) {
+		free(p->asked);
+		*p = s->end->positions[--s->end->n_positions];
+	}
+	for (unsigned i = 0; i < s->n_inbox; i++) {
+		for (const struct inframe *f = s->inbox[i].head; f != NULL; f = f->next)
+			counter_add(&s->end->counters, C_flow_lost_loop, f->flows);
+		inbox_clear(s, &s->inbox[i]);
+	}
+	s->n_inbox = 0;
+	s->current = 0;
+	s->is_subscribed = false;
+	free(s->asked);
+	s->asked = NULL;
+}
+
 bool
 subscribe_busy(const struct link_end *e)
 {
@@ -511,12 +557,54 @@ subscribe_busy(const struct link_end *e)
 	return false;
 }
 
+static struct stats_second *
+second_find(struct session *s, const struct stats_second *sec)
+{
+	for (unsigned i = 0; i < s->n_second; i++)
+		if (strcmp(s->second[i].interface, sec->interface) == 0 &&
+		    strcmp(s->second[i].probe, sec->probe) == 0)
+			return &s->second[i];
+	return NULL;
+}
+
+/* Remember the newest of each interface and probe: a relay tells those of all its probes. */
+static void
+second_keep(struct session *s, const struct stats_second *sec)
+{
+	struct stats_second *to = second_find(s, sec);
+	if (to == NULL && s->n_second < SECONDS_MAX) {
+		struct stats_second *all = realloc(s->second, (s->n_second + 1) * sizeof(*all));
+		if (all == NULL)
+			return;
+		s->second = all;
+		to = &all[s->n_second++];
+	}
+	if (to != NULL)
+		*to = *sec;
+}
+
+/* Has the very same second come through another peer? */
+static bool
+second_is_repeated(const struct session *s, const struct stats_second *sec)
+{
+	for (struct link_end *e = s->end->link->ends; e != NULL; e = e->next)
+		for (struct session *o = e->sessions; o != NULL && !e->is_publish; o = o->next) {
+			const struct stats_second *x = o != s ? second_find(o, sec) : NULL;
+			if (x != NULL && x->second == sec->second && x->packets == sec->packets &&
+			    x->bytes == sec->bytes && x->flows_active == sec->flows_active &&
+			    x->flows_new == sec->flows_new && x->flows_ended == sec->flows_ended)
+				return true;
+		}
+	return false;
+}
+
 static void
 on_stats(struct session *s, const struct msg *m)
 {
 	struct link_end *e = s->end;
 	struct stats_second sec;
-	unsigned i = 0;
+	if (s->loop[0] != '\0')
+		return; /* these would come back as well */
 	if (msg_get_stats(m, &sec) != 0) {
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
@@ -524,16 +612,12 @@ on_stats(struct session *s, const struct msg *m)
 	if (sec.probe[0] == '\0' || !may_relay(s))
 		snprintf(sec.probe, sizeof(sec.probe), "%s", s->name);
 	counter_add(&e->counters, C_stats_in, 1);
-	while (i < s->n_second && (strcmp(s->second[i].interface, sec.interface) != 0 ||
-	    strcmp(s->second[i].probe, sec.probe) != 0))
-		i++;
-	if (i < sizeof(s->second) / sizeof(s->second[0])) {
-		if (i == s->n_second)
-			s->n_second++;
-		s->second[i] = sec;
-	}
+	second_keep(s, &sec);
 	account_second(s, &sec);
-	e->host.second(e->host.ctx, &sec);
+	if (second_is_repeated(s, &sec))
+		counter_add(&e->counters, C_stats_repeated, 1);
+	else
+		e->host.second(e->host.ctx, &sec);
 }
 
 void

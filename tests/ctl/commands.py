@@ -36,7 +36,7 @@ KEYS = {
                    "our_seen", "interface", "speed_bps", "packets_per_s", "bits_per_s",
                    "drops_per_s", "drops_kernel", "drops_if", "drops_own", "flows_active", "second", "uptime_s",
                    "version", "clock_offset_us", "rtt_us", "lag_us", "encrypted", "verified", "key",
-                   "node_id", "flows", "frames", "bytes", "lost_flows"],
+                   "node_id", "flows", "frames", "bytes", "lost_flows", "behind", "twice", "loop"],
     "show subscriptions": ["endpoint", "peer", "filter", "fields", "codec", "channel", "shared",
                            "parked", "offered", "filtered", "passed", "acked", "in_flight",
                            "queued", "spooled", "lost", "seq_next", "seq_acked", "bytes_raw",

@@ -19,9 +19,10 @@ def examples(lab):
     path = ":".join(os.path.dirname(fb.program(p)) for p in ("flowbusd", "flowctl"))
     env = dict(os.environ, PATH=path + ":" + os.environ["PATH"])
     found = blocks()
-    fb.equal("examples", len(found), 3)
+    fb.equal("examples", len(found), 4)
     for block in found:
-        block = block.replace("5556", str(lab.port()))
+        for number in ("5556", "5557"):
+            block = block.replace(number, str(lab.port()))
         script = "trap 'kill $(jobs -p) 2>/dev/null || :; wait' EXIT\nset -eu\n" + block
         p = lab.run("bash", "-c", script, cwd=lab.dir, env=env, status=None)
         fb.check(p.returncode == 0, f"status {p.returncode} of\n{block}\n{p.stdout[-3000:]}{p.stderr[-3000:]}")

@@ -150,6 +150,20 @@ over_ipc_late_and_leaving(void **state)
 	end_close(&p, true);
 }
 
+/* What is wrong is told with whose it is, in words that are apart. */
+static void
+errors_have_names(void **state)
+{
+	struct end e;
+	struct err err;
+	(void)state;
+	assert_int_not_equal(end_attach(col_a, &e, &err, "subscribe tcp://127.0.0.1:9 name=in "
+	    "filter='src_port 7'"), 0);
+	assert_non_null(strstr(err.text, "in: filter: an operator"));
+	assert_int_not_equal(end_attach(col_a, &e, &err, "subscribe tcp://127.0.0.1 name=in"), 0);
+	assert_non_null(strstr(err.text, "in: address "));
+}
+
 static void
 fields_and_codecs(void **state)
 {
@@ -168,7 +182,7 @@ fields_and_codecs(void **state)
 	struct link_subscription s;
 	assert_true(sub_row(probe, "col-a", &s));
 	assert_string_equal(s.codec, "zlib");
-	assert_string_equal(s.fields, "2 fields");
+	assert_string_equal(s.fields, "3 fields"); /* and probe, which relays have */
 	assert_true(sub_row(probe, "col-b", &s));
 	assert_string_equal(s.codec, "none");
 	assert_true(s.bytes_sent >= s.bytes_raw);
@@ -568,6 +582,7 @@ main(void)
 	    cmocka_unit_test(push_probe_first),
 	    cmocka_unit_test(push_collector_first),
 	    cmocka_unit_test(over_ipc_late_and_leaving),
+	    cmocka_unit_test(errors_have_names),
 	    cmocka_unit_test(fields_and_codecs),
 	    cmocka_unit_test(collector_restarts),
 	    cmocka_unit_test(probe_restarts),
