@@ -7,6 +7,7 @@
 #ifndef FLOWBUS_BATCH_STATS_H
 #define FLOWBUS_BATCH_STATS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { STATS_APPS = 8, STATS_NAME = 32 };
@@ -27,6 +28,10 @@ struct stats_second {
 	uint64_t flows_active; /* at the end of the second */
 	uint64_t flows_new, flows_ended;
 	uint32_t late_us;      /* how long after the second's end this was made */
+	/* where a subscribe input took it from a probe; seconds made here have none of these */
+	bool has_peer;
+	int64_t clock_offset_us; /* the probe's clock minus ours */
+	uint64_t rtt_us, lag_us; /* of the link; lag: how late its oldest undelivered frame is */
 	uint32_t n_apps;
 	struct stats_app apps[STATS_APPS]; /* by bytes, largest first */
 };

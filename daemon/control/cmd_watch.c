@@ -91,7 +91,7 @@ second_json(const struct stats_second *s)
 		json_array_append_new(
 		    apps, json_pack("{s:o, s:I, s:I}", "app", json_cstr(s->apps[i].name), "flows",
 			      (json_int_t)s->apps[i].flows, "bytes", (json_int_t)s->apps[i].bytes));
-	return json_pack(
+	json_t *j = json_pack(
 	    "{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "second",
 	    json_time(s->second * 1000000), "probe", json_cstr(s->probe), "interface",
 	    json_cstr(s->interface), "packets", (json_int_t)s->packets, "bits",
@@ -100,6 +100,12 @@ second_json(const struct stats_second *s)
 	    (json_int_t)s->non_ip, "malformed", (json_int_t)s->malformed, "flows_active",
 	    (json_int_t)s->flows_active, "flows_new", (json_int_t)s->flows_new, "flows_ended",
 	    (json_int_t)s->flows_ended, "late_us", (json_int_t)s->late_us, "apps", apps);
+	/* of the link it came by; null for what this daemon measured itself */
+	const json_int_t v[] = {s->clock_offset_us, (json_int_t)s->rtt_us, (json_int_t)s->lag_us};
+	static const char *const keys[] = {"clock_offset_us", "rtt_us", "lag_us"};
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		json_object_set_new(j, keys[i], s->has_peer ? json_integer(v[i]) : json_null());
+	return j;
 }
 
 static void

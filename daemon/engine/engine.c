@@ -83,7 +83,7 @@ on_signal(void *arg, int fd, unsigned events)
 		if (si.ssi_signo != SIGHUP) {
 			log_notice("engine: stopping on signal %u", si.ssi_signo);
 			loop_stop(e->loop);
-		} else if (engine_reload(e, &changed, &err) != 0) {
+		} else if (engine_reload(e, 0, &changed, &err) != 0) {
 			log_err("engine: reload: %s", err.text);
 		} else {
 			log_notice("engine: reloaded, %u endpoints changed", changed);
@@ -359,6 +359,7 @@ finish(struct engine *e)
 		log_err("engine: %lu flow records were lost", (unsigned long)lost_flows(e));
 		e->exit_status = 1;
 	}
+	undo_forget(e);
 	endpoints_free(e);
 	if (e->control_self != NULL)
 		e->control->stop(&e->control_self);

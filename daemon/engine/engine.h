@@ -58,8 +58,19 @@ int engine_set(struct engine *e, struct strv name, const char *const *words, uns
 int engine_enable(struct engine *e, struct strv name, bool on, struct err *err);
 /** Write run-time endpoints to the state directory. *n_out: how many. */
 int engine_save(struct engine *e, unsigned *n_out, struct err *err);
-/** Read the configuration again; *changed_out: endpoints attached, changed or detached. */
-int engine_reload(struct engine *e, unsigned *changed_out, struct err *err);
+/**
+ * Read the configuration again; *changed_out: endpoints attached, changed or detached.
+ * @confirm_us: if not 0 it undoes itself after that long unless engine_reload_confirm comes first:
+ * all endpoints, those of run time too, and the live daemon options are as they were before it.
+ * While one is pending another one and engine_save are refused: -E_BUSY.
+ */
+int engine_reload(struct engine *e, uint64_t confirm_us, unsigned *changed_out, struct err *err);
+/** 0, or -E_NOENT when none is pending. */
+int engine_reload_confirm(struct engine *e, struct err *err);
+/** Undo the pending one now. 0, -E_NOENT, or -E_PARTLY when something cannot be put back. */
+int engine_reload_undo(struct engine *e, unsigned *changed_out, struct err *err);
+/** How long the pending one still waits; 0: none is pending. */
+uint64_t engine_reload_pending_us(const struct engine *e);
 
 struct engine_endpoint {
 	const char *name, *type, *address, *why; /* borrowed until the callback returns */

@@ -13,8 +13,6 @@
 
 enum { DECODE_BURST = 32 };
 
-static const uint64_t sub_number = 1; /* an end has one subscription */
-
 /* ---- positions */
 
 static struct position *
@@ -38,52 +36,33 @@ position_keep(struct session *s, const struct inbox *b)
 			return;
 		e->positions = all;
 		p = &all[e->n_positions++];
+		p->want = NULL;
 	} else if (p == NULL) {
 		p = &e->positions[0];
 		for (unsigned i = 1; i < e->n_positions; i++)
 			if (e->positions[i].used < p->used)
 				p = &e->positions[i];
 	}
+	want_unref(&p->want);
 	*p = (struct position){.node_id = s->node_id, .channel = b->channel, .seq = b->done,
 	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock};
+	/* a change that was refused, or not answered: the position is one of what there was before */
+	if (s->want != NULL && !want_eq(s->want, e->want))
+		p->want = want_ref(s->want);
 	memcpy(p->peer_end, s->peer_end, sizeof(p->peer_end));
 }
 
 /* ---- asking */
 
-static void
-ask(struct session *s, const struct position *p)
-{
-	struct link_end *e = s->end;
-	uint8_t numbers[2 * F_COUNT];
-	struct msg m = MSG(M_SUBSCRIBE, s->me, s->peer);
-	msg_num(&m, MI_sub, sub_number);
-	if (e->filter[0] != '\0')
-		msg_text(&m, MI_filter, strv_of(e->filter));
-	if (!field_set_eq(e->fields, field_set_all()))
-		msg_put_fields(&m, e->fields, numbers);
-	if (e->want_codec >= 0)
-		msg_num(&m, MI_codec, (uint64_t)e->want_codec);
-	msg_num(&m, MI_stats, e->want_stats);
-	if (p != NULL) {
-		msg_num(&m, MI_resume_channel, p->channel);
-		msg_num(&m, MI_resume_seq, p->safe);
-	}
-	session_send(s, &m);
-}
-
 void
 subscribe_up(struct session *s)
 {
-	ask(s, position_find(s->end, s));
-}
-
-void
-subscribe_changed(struct link_end *e)
-{
-	for (struct session *s = e->sessions; s != NULL; s = s->next)
-		if (s->up && !s->dead)
-			ask(s, NULL);
+	const struct position *p = position_find(s->end, s);
+	if (p != NULL && p->want != NULL) {
+		want_ask(s, p->want, p); /* what was queued for it, then the change once more */
+		p = NULL;
+	}
+	want_ask(s, s->end->want, p);
 }
 
 /* ---- answers */
@@ -124,16 +103,33 @@ inbox_new(struct session *s)
 }
 
 static void
+jump_add(struct inbox *b, uint64_t seq)
+{
+	memmove(&b->jump[1], &b->jump[0], sizeof(b->jump) - sizeof(b->jump[0]));
+	b->jump[0] = seq;
+}
+
+static bool
+is_jump(const struct inbox *b, uint64_t seq)
+{
+	for (unsigned i = 0; i < JUMPS_MAX; i++)
+		if (b->jump[i] == seq)
+			return true;
+	return false;
+}
+
+static void
 on_subscribed(struct session *s, const struct msg *m)
 {
 	struct link_end *e = s->end;
 	struct position *p = position_find(e, s);
 	uint64_t next = m->u[MI_next], channel = m->u[MI_channel];
 	struct inbox *b = inbox_find(s, channel);
-	if (m->u[MI_sub] != sub_number || next == 0 || channel == 0) {
+	if (m->u[MI_sub] != SUB_NUMBER || next == 0 || channel == 0) {
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
 	}
+	want_taken(s, m);
 	s->current = channel;
 	snprintf(s->sub_codec, sizeof(s->sub_codec), "%s", m->u[MI_codec] < FRAME_CODECS ?
 	    frame_codec_name((enum frame_codec)m->u[MI_codec]) : "?");
@@ -145,7 +141,6 @@ on_subscribed(struct session *s, const struct msg *m)
 		}
 		*b = (struct inbox){.channel = channel, .received = next - 1, .done = next - 1,
 		    .marked = next - 1, .safe = next - 1, .acked = next - 1, .ack_due_us = NEVER};
-		s->sub_first = next;
 		if (p != NULL && m->u[MI_resumed] != 0 && p->channel == channel && p->seq >= next) {
 			/* pushed before, not yet safe then: it comes again and is dropped */
 			b->received = b->done = p->seq;
@@ -164,7 +159,7 @@ on_subscribed(struct session *s, const struct msg *m)
 	if (p != NULL)
 		p->is_live = true;
 	if (next > b->received)
-		b->jump = next;
+		jump_add(b, next);
 	b->window = m->u[MI_window] > 0 ? m->u[MI_window] : 2 << 20;
 	end_state(e, PORT_UP, "");
 }
@@ -181,6 +176,8 @@ on_refused(struct session *s, const struct msg *m)
 	else
 		snprintf(why, sizeof(why), "%.40s refused our subscription: %s", s->name, text);
 	counter_add(&e->counters, C_peer_refused, 1);
+	if (msg_has(m, MI_sub))
+		want_refused(s, m);
 	fault_note(e, e->is_bind ? s->seen : e->addr.endpoint, true, why);
 	end_state(e, PORT_DEGRADED, why);
 }
@@ -228,7 +225,7 @@ on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 		counter_add(k, C_frame_repeated, 1);
 		return;
 	}
-	if (seq > b->received + 1 && seq != b->jump)
+	if (seq > b->received + 1 && !is_jump(b, seq))
 		counter_add(k, C_frame_missing, seq - b->received - 1);
 	counter_add(k, C_frame_in, 1);
 	b->received = seq;
@@ -298,6 +295,7 @@ decode(struct session *s, struct inframe *f, uint64_t now)
 		return true;
 	}
 	fill_probe(b, s->name);
+	clock_fill(s, b);
 	b->source = e->host.number;
 	counter_add(k, C_frame_bytes, size);
 	counter_add(k, C_frame_raw_bytes, info.raw_len);
@@ -423,6 +421,10 @@ on_stats(struct session *s, const struct msg *m)
 	}
 	if (sec.probe[0] == '\0')
 		snprintf(sec.probe, sizeof(sec.probe), "%s", s->name);
+	sec.has_peer = s->rtt_best_us != 0;
+	sec.clock_offset_us = s->offset_us;
+	sec.rtt_us = s->rtt_us;
+	sec.lag_us = s->peer_age_us;
 	counter_add(&e->counters, C_stats_in, 1);
 	while (i < s->n_second && (strcmp(s->second[i].interface, sec.interface) != 0 ||
 	    strcmp(s->second[i].probe, sec.probe) != 0))

@@ -29,17 +29,19 @@ ENDPOINT = ["name", "type", "direction", "address", "state", "since", "for_s", "
 CHANGED = ["name", "type", "state", "why"]
 KEYS = {
     "status": ["name", "version", "role", "pid", "started", "uptime_s", "endpoints", "your_role",
-               "memory_bytes", "clients", "last_second", "problems"],
-    "attach": CHANGED, "set": CHANGED, "enable": CHANGED, "disable": CHANGED, "detach": ["name"],
+               "memory_bytes", "clients", "last_second", "problems", "reload_pending_s"],
+    "attach": CHANGED, "set": CHANGED + ["probes"], "enable": CHANGED, "disable": CHANGED, "detach": ["name"],
     "show endpoints": ENDPOINT,
     "show peers": ["endpoint", "role", "name", "state", "why", "since", "addresses", "seen",
                    "our_seen", "interface", "speed_bps", "packets_per_s", "bits_per_s",
                    "drops_per_s", "drops_kernel", "drops_if", "drops_own", "flows_active", "second", "uptime_s",
-                   "version", "clock_offset_us", "rtt_us", "lag_us", "encrypted", "verified",
+                   "version", "clock_offset_us", "clock", "rtt_us", "lag_us", "encrypted", "verified",
                    "node_id", "flows", "frames", "bytes", "lost_flows"],
     "show subscriptions": ["endpoint", "peer", "filter", "fields", "codec", "channel", "shared",
                            "offered", "filtered", "passed", "acked", "in_flight", "queued", "spooled", "lost",
-                           "seq_next", "seq_acked", "bytes_raw", "bytes_sent", "lag_us", "filter_ns"],
+                           "seq_next", "seq_acked", "bytes_raw", "bytes_sent", "lag_us", "filter_ns",
+                           "ratio", "filter_ns_per_flow", "seq_first", "old_channel", "old_last",
+                           "change", "refused"],
     "show counters": ["endpoint", "counter", "value", "unit", "kind", "text"],
     "show fields": ["field", "number", "type", "unit", "base", "derived", "text"],
     "show options": ["owner", "option", "type", "default", "range", "live", "text"],
@@ -47,11 +49,11 @@ KEYS = {
     "show config": ["text"],
     "watch stats": ["second", "probe", "interface", "packets", "bits", "drops_kernel", "drops_if",
                     "drops_own", "non_ip", "malformed", "flows_active", "flows_new", "flows_ended",
-                    "late_us", "apps"],
+                    "late_us", "apps", "clock_offset_us", "rtt_us", "lag_us"],
     "watch events": ["time", "event"],
     "filter check": ["canonical", "all", "fields"],
     "filter explain": ["text"],
-    "save": ["saved", "file"], "reload": ["changed"], "log": ["level"], "help": ["text"],
+    "save": ["saved", "file"], "reload": ["changed", "pending_s"], "log": ["level"], "help": ["text"],
 }
 
 

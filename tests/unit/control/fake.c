@@ -230,11 +230,34 @@ engine_save(struct engine *e, unsigned *n_out, struct err *err)
 }
 
 int
-engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
+engine_reload(struct engine *e, uint64_t confirm_us, unsigned *changed_out, struct err *err)
 {
+	e->pending_us = confirm_us;
 	e->n_reloads++;
 	*changed_out = 2;
 	return e->reload_result == 0 ? 0 : err_set(err, -e->reload_result, "one of them failed");
+}
+
+int
+engine_reload_confirm(struct engine *e, struct err *err)
+{
+	if (e->pending_us == 0)
+		return err_set(err, E_NOENT, "none is pending");
+	e->pending_us = 0;
+	return 0;
+}
+
+int
+engine_reload_undo(struct engine *e, unsigned *changed_out, struct err *err)
+{
+	*changed_out = 2;
+	return engine_reload_confirm(e, err);
+}
+
+uint64_t
+engine_reload_pending_us(const struct engine *e)
+{
+	return e->pending_us;
 }
 
 int

@@ -30,6 +30,7 @@ struct engine {
 	struct engine_tap *tap;
 	struct engine_listener *listener;
 	int reload_result;
+	uint64_t pending_us;
 };
 
 /** An engine with one capture endpoint "lan" and one publish endpoint "hub". */
