@@ -102,7 +102,10 @@ static const struct {
 	const char *key;
 	enum format format;
 } keys[] = {{"uptime_s", FMT_SECONDS}, {"for_s", FMT_SECONDS}, {"since", FMT_TIME},
-    {"started", FMT_TIME}, {"memory_bytes", FMT_BYTES}, {"bits", FMT_BITS}};
+    {"started", FMT_TIME}, {"memory_bytes", FMT_BYTES}, {"asked_s", FMT_SECONDS},
+    {"span_s", FMT_SECONDS}, {"bytes_raw", FMT_BYTES}, {"bytes", FMT_BYTES},
+    {"history_bytes", FMT_BYTES}, {"reload_pending_s", FMT_SECONDS}, {"pending_s", FMT_SECONDS},
+    {"bits", FMT_BITS}};
 
 enum { COLUMNS_MAX = 48 };
 
@@ -289,7 +292,14 @@ object(struct render *r, const json_t *row, int indent)
 	{
 		struct buf b = buf_init(1 << 20);
 		fprintf(r->out, "%*s%-*s", indent, "", width + 2, key);
-		if (json_is_object(json_array_get(v, 0))) {
+		if (strcmp(key, "rows") == 0) {
+			fputc('\n', r->out);
+			for (size_t i = 0; i < json_array_size(v); i++) {
+				buf_reset(&b);
+				format_value(&b, json_array_get(v, i), FMT_TEXT);
+				fprintf(r->out, "%*s%s\n", indent + 4, "", buf_cstr(&b));
+			}
+		} else if (json_is_object(json_array_get(v, 0))) {
 			fputc('\n', r->out);
 			for (size_t i = 0; i < json_array_size(v); i++)
 				object(r, json_array_get(v, i), indent + 4);

@@ -313,6 +313,8 @@ start(struct engine *e, struct err *err)
 		e->node_id = facts_node_id(conf_text(&e->conf->daemon.bag, "state_dir"));
 		rc = start_control(e, err);
 	}
+	if (rc == 0 && e->control_self != NULL) /* nobody else could ask for it */
+		rc = history_start(e, conf_number(&e->conf->daemon.bag, "history"), err);
 	if (rc == 0)
 		rc = checkpoint_start(e, c, err);
 	if (rc == 0)
@@ -364,6 +366,7 @@ finish(struct engine *e)
 	if (e->control_self != NULL)
 		e->control->stop(&e->control_self);
 	checkpoint_stop(e);
+	history_stop(e);
 	link_stop(&e->link);
 	bus_free(&e->bus);
 	messages_fini(e);
@@ -493,7 +496,7 @@ run(struct engine *e, const struct parsed *p)
 	else
 		rc = start(e, &err);
 	if (rc == 0 && p->print == NULL && !p->check) {
-		uint64_t memory = 0;
+		uint64_t memory = history_memory(e);
 		for (unsigned i = 0; i < e->n_ep; i++)
 			memory += endpoint_memory(e->ep[i]);
 		log_notice("engine: %s is up, version %s, %u endpoints, memory at most %.1f MiB",

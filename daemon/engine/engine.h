@@ -114,6 +114,36 @@ struct engine_listener;
 struct engine_listener *engine_listen(struct engine *e, engine_event_fn *fn, void *arg);
 void engine_unlisten(struct engine_listener **l);
 
+/** What a filter would have let through of the records that passed lately. Plain data. */
+struct engine_test {
+	uint64_t asked_us, span_us; /* how far back was asked for; what is known of that */
+	bool by_packets;         /* the time of a file's packets decided for some of them */
+	uint64_t seen, matched;  /* records in that span */
+	uint64_t missed;         /* of that span and not kept: the history was behind */
+	/* frames made of what matched, as a collector of all fields would get them */
+	enum frame_codec codec;
+	uint64_t encoded, frames, bytes_raw, bytes; /* records really encoded; octets scaled to all */
+	uint64_t history_bytes, history_flows;      /* kept at all */
+	const struct strv *rows; /* some of what matched, as JSON; borrowed for the call */
+	unsigned n_rows;
+};
+typedef void engine_test_fn(void *arg, const struct engine_test *t);
+struct engine_test_job;
+struct engine_test_ask {
+	uint64_t last_us;
+	engine_test_fn *fn;
+	void *arg;
+};
+/**
+ * Run *filter (taken, also when it fails) over the history of the last @ask->last_us; its fn is
+ * called once, later, in the main thread, after which the job is gone. 0, or -E_UNSUP when no
+ * history is kept, -E_BUSY, -E_NOMEM.
+ */
+int engine_filter_test(struct engine *e, struct filter **filter,
+    const struct engine_test_ask *ask, struct engine_test_job **out, struct err *err);
+/** Its fn will not be called; NULLs *job. */
+void engine_filter_test_cancel(struct engine_test_job **job);
+
 /** Ask the daemon to stop, as SIGTERM does. */
 void engine_stop(struct engine *e);
 

@@ -112,6 +112,7 @@ struct engine {
 	char name[64];
 	uint64_t node_id;
 	int64_t started_us;
+	struct history *history; /* NULL: none is kept */
 	struct undo *undo;     /* of the reload that waits to be confirmed; NULL: none */
 	char **removed;        /* names from files that a person detached */
 	unsigned n_removed;
@@ -198,6 +199,16 @@ void checkpoint_output(struct engine *e, const struct conf_endpoint *x);
 void checkpoint_forget(struct engine *e, const char *end);
 /** After all endpoints have stopped, before the link does. */
 void checkpoint_stop(struct engine *e);
+
+/* history.c */
+/** Keep records that pass, in at most @size octets, from now on. 0 or -E_*. */
+int history_start(struct engine *e, uint64_t size, struct err *err);
+/** After the control socket is closed. */
+void history_stop(struct engine *e);
+/** Octets it takes at most. */
+uint64_t history_memory(const struct engine *e);
+/** Times of this input's records are those of a file. Before it starts. */
+void history_is_file(struct engine *e, uint32_t number);
 
 /* undo.c */
 /** Remember everything as it is. 0, -E_BUSY (a reload is pending) or -E_NOMEM. */

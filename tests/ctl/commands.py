@@ -53,6 +53,9 @@ KEYS = {
     "watch events": ["time", "event"],
     "filter check": ["canonical", "all", "fields"],
     "filter explain": ["text"],
+    "filter test": ["filter", "asked_s", "span_s", "complete", "time", "seen", "matched", "missed",
+                    "encoded", "frames", "bytes_raw", "bytes", "history_bytes", "history_flows",
+                    "share", "bytes_per_s", "codec", "scaled", "rows"],
     "save": ["saved", "file"], "reload": ["changed", "pending_s"], "log": ["level"], "help": ["text"],
 }
 
@@ -116,6 +119,7 @@ CALLS = {
     "disable": ["a"], "enable": ["a"], "detach": ["a", "--drain"],
     "show_endpoints": [], "show_peers": [], "show_counters": ["--all"], "show_options": ["json"],
     "filter_check": ["app http and total_bytes > 1M"], "filter_explain": ["dst port 80"],
+    "filter_test": ["proto udp", "--last", "30s"],
     "log": ["notice"], "help": ["attach", "json"],
     "watch_stats": ["--count", "1"], "watch_flows": ["--count", "1"],
     "watch_events": ["--count", "1"],

@@ -298,5 +298,63 @@ def wrong_clock(lab):
                        ("ahead of", "right again", "behind")], [1, 1, 1])
 
 
+def filter_test(lab):
+    """What a filter would have let through: compared with what a collector with that filter got,
+    over packet time and over the clock, within what is kept."""
+    pcap, _ = lab.traffic(60000, 6000, "--pps", "10000")      # six seconds
+    pair = fb.Pair(lab, subscribe="filter='proto tcp'", publish="max_delay=1s").start()
+    everything = lab.path("all.json")
+    pair.probe.attach(f"json {everything} name=all time=us flush=50ms")
+    pair.meter(pcap, options="active=0 idle=500ms tcp_end=200ms max_batches=8 batch_delay=60s")
+    pair.settled()
+    lab.wait(lambda: pair.probe.endpoint("all")["flows"] == fb.count_lines(everything), "the file")
+    flows = list(fb.records(everything))
+    tcp = [f for f in flows if f["proto"] == 6]
+
+    def ask(node, *words):
+        return node.do("filter test", *words)[0]
+    whole = ask(pair.probe, "proto tcp", "--last", "1h")
+    fb.equal("missed", whole["missed"], 0)
+    fb.equal("all of it", (whole["seen"], whole["matched"], whole["encoded"], whole["scaled"],
+                           whole["time"]), (len(flows), len(tcp), len(tcp), False, "packets"))
+    fb.check(not whole["complete"] and 4 < whole["span_s"] < 8, f"{whole}")
+    sub = pair.subscriptions()[0]
+    for key, really in (("bytes", "bytes_sent"), ("bytes_raw", "bytes_raw")):
+        fb.check(abs(whole[key] / sub[really] - 1) < 0.1, f"{key}: {whole} and really {sub}")
+    brief = lambda f: key_of(dict(f, start=0))
+    fb.equal("rows shown", [brief(r) in {brief(f) for f in tcp} for r in whole["rows"]], [True] * 3)
+    newest = max(f["end"] for f in flows)
+    for span in (1, 2):
+        late = [f for f in flows if f["end"] > newest - span * 1000000]
+        some = ask(pair.probe, "proto tcp", f"--last={span}s")
+        fb.equal(f"the last {span} s", (some["seen"], some["matched"], some["complete"]),
+                 (len(late), sum(f["proto"] == 6 for f in late), True))
+    fb.equal("nothing", ask(pair.probe, "proto 250")["matched"], 0)
+    # over the clock, at the collector
+    lab.wait(lambda: pair.collector.endpoint("in")["flows"] == len(tcp), "the flows")
+    here = ask(pair.collector, "packets > 2")
+    fb.equal("at the collector", (here["seen"], here["matched"], here["time"]),
+             (len(tcp), sum(f["packets"] > 2 for f in tcp), "clock"))
+    fb.check(not here["complete"] and here["span_s"] < 60, f"{here}")
+    fb.time.sleep(1.1)
+    later = ask(pair.collector, "", "--last", "1s")
+    fb.equal("a second later", (later["seen"], later["complete"]), (0, True))
+    _, final = pair.probe.ask("filter test", "proto tcp andd")
+    fb.check(final["col"] == 11 and "^" in final["text"], f"{final}")
+    # a history that does not hold it all says so, and what it holds it counts rightly
+    many, _ = lab.traffic(120000, 40000, "--arrival-rate", "60000", "--zipf", "0", name="many")
+    small = lab.node("small", f"json {lab.path('small.json')} name=file", history="4M")
+    small.attach(f"pcap {many} name=pcap {fb.NO_TIMEOUTS}")
+    lab.wait(lambda: small.ended("pcap"), "the file")
+    n = small.endpoint("pcap")["flows"]
+    part = ask(small, "proto tcp", "--last", "1h")
+    fb.check(not part["complete"] and part["history_bytes"] <= 4 << 20 and
+             1000 < part["seen"] == part["history_flows"] < n, f"{n} flows, {part}")
+    fb.equal("lost", [small.counters("pcap")[c] + pair.probe.counters("pcap")[c] for c in
+                      ("flow_lost_batch", "flow_lost_queue")], [0, 0])
+    none = lab.node("none", history="0")
+    fb.equal("without one", none.ask("filter test", "proto tcp")[1]["code"], 8008)
+
+
 if __name__ == "__main__":
-    fb.main(exact, fields_and_codec, refused, wrong_clock)
+    fb.main(filter_test, exact, fields_and_codec, refused, wrong_clock)

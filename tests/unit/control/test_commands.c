@@ -65,6 +65,7 @@ good_args(const char *id)
 	    {"show_options", "\"capture\""},
 	    {"filter_check", "\"proto tcp\""},
 	    {"filter_explain", "\"proto\",\"tcp\""},
+	    {"filter_test", "\"proto\",\"tcp\",\"--last\",\"5s\""},
 	    {"log", "\"err\""},
 	    {"help", "\"attach\",\"capture\""},
 	};
