@@ -85,7 +85,7 @@ void render_json_end(struct render_json **r, const json_t *final);
 
 /* format.c: values for people */
 enum format { FMT_TEXT, FMT_INT, FMT_BITS, FMT_BYTES, FMT_COUNT, FMT_SECONDS, FMT_MICROS, FMT_TIME,
-	FMT_LIST, FMT_BOOL, FMT_PROTO };
+	FMT_LIST, FMT_BOOL, FMT_PROTO, FMT_NANOS, FMT_RATIO };
 /** Print @v into @out: never a control character, nothing for null. */
 void format_value(struct buf *out, const json_t *v, enum format f);
 /** Characters, not bytes. */

@@ -151,6 +151,12 @@ format_value(struct buf *out, const json_t *v, enum format f)
 	case FMT_SECONDS:
 		duration(out, n);
 		return;
+	case FMT_RATIO:
+		buf_printf(out, n < 100 ? "%.2f" : "%.0f", n);
+		return;
+	case FMT_NANOS:
+		micros(out, n / 1e3);
+		return;
 	case FMT_MICROS:
 		micros(out, n);
 		return;

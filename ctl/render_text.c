@@ -38,7 +38,8 @@ static const struct column columns[] = {
     {"show_peers", "flows_active", "ACTIVE", FMT_INT, 0},
     {"show_peers", "uptime_s", "UPTIME", FMT_SECONDS, 0},
     {"show_peers", "version", "VERSION", FMT_TEXT, 0},
-    {"show_peers", "clock_offset_us", "CLOCK", FMT_MICROS, 0},
+    {"show_peers", "clock", "CLOCK", FMT_TEXT, 0},
+    {"show_peers", "clock_offset_us", "OFFSET", FMT_MICROS, 0},
     {"show_peers", "rtt_us", "RTT", FMT_MICROS, 0},
     {"show_peers", "lag_us", "LAG", FMT_MICROS, 0},
     {"show_peers", "flows", "FLOWS", FMT_INT, 0},
@@ -52,14 +53,20 @@ static const struct column columns[] = {
     {"show_subscriptions", "filter", "FILTER", FMT_TEXT, 0},
     {"show_subscriptions", "codec", "CODEC", FMT_TEXT, 0},
     {"show_subscriptions", "offered", "OFFERED", FMT_INT, 0},
-    {"show_subscriptions", "passed", "PASSED", FMT_INT, 0},
+    {"show_subscriptions", "passed", "MATCHED", FMT_INT, 0},
     {"show_subscriptions", "acked", "ACKED", FMT_INT, 0},
     {"show_subscriptions", "queued", "QUEUED", FMT_INT, 0},
     {"show_subscriptions", "spooled", "SPOOLED", FMT_INT, 0},
     {"show_subscriptions", "lost", "LOST", FMT_INT, 0},
-    {"show_subscriptions", "bytes_sent", "SENT", FMT_BYTES, 0},
     {"show_subscriptions", "bytes_raw", "RAW", FMT_BYTES, 0},
+    {"show_subscriptions", "bytes_sent", "SENT", FMT_BYTES, 0},
+    {"show_subscriptions", "ratio", "RATIO", FMT_RATIO, 0},
+    {"show_subscriptions", "filter_ns", "FILTER-CPU", FMT_NANOS, 0},
+    {"show_subscriptions", "filter_ns_per_flow", "NS/FLOW", FMT_RATIO, 0},
     {"show_subscriptions", "lag_us", "LAG", FMT_MICROS, 0},
+    {"show_subscriptions", "seq_first", "FROM-SEQ", FMT_INT, 0},
+    {"show_subscriptions", "change", "CHANGE", FMT_TEXT, 0},
+    {"show_subscriptions", "refused", "REFUSED", FMT_TEXT, 0},
     {"show_ledger", "node", "NODE", FMT_TEXT, 0},
     {"show_ledger", "endpoint", "ENDPOINT", FMT_TEXT, 0},
     {"show_ledger", "peer", "PEER", FMT_TEXT, 0},
@@ -114,7 +121,10 @@ static const struct {
 	const char *key;
 	enum format format;
 } keys[] = {{"uptime_s", FMT_SECONDS}, {"for_s", FMT_SECONDS}, {"since", FMT_TIME},
-    {"started", FMT_TIME}, {"memory_bytes", FMT_BYTES}, {"bits", FMT_BITS}};
+    {"started", FMT_TIME}, {"memory_bytes", FMT_BYTES}, {"asked_s", FMT_SECONDS},
+    {"span_s", FMT_SECONDS}, {"bytes_raw", FMT_BYTES}, {"bytes", FMT_BYTES},
+    {"history_bytes", FMT_BYTES}, {"reload_pending_s", FMT_SECONDS}, {"pending_s", FMT_SECONDS},
+    {"bits", FMT_BITS}};
 
 enum { COLUMNS_MAX = 48 };
 
@@ -301,7 +311,18 @@ object(struct render *r, const json_t *row, int indent)
 	{
 		struct buf b = buf_init(1 << 20);
 		fprintf(r->out, "%*s%-*s", indent, "", width + 2, key);
-		if (json_is_object(v)) {
+		if (strcmp(key, "rows") == 0) {
+			fputc('\n', r->out);
+			for (size_t i = 0; i < json_array_size(v); i++) {
+				buf_reset(&b);
+				format_value(&b, json_array_get(v, i), FMT_TEXT);
+				fprintf(r->out, "%*s%s\n", indent + 4, "", buf_cstr(&b));
+			}
+		} else if (json_is_object(json_array_get(v, 0))) {
+			fputc('\n', r->out);
+			for (size_t i = 0; i < json_array_size(v); i++)
+				object(r, json_array_get(v, i), indent + 4);
+		} else if (json_is_object(v)) {
 			fputc('\n', r->out);
 			object(r, v, indent + 4);
 		} else if (strcmp(key, "problems") == 0) {

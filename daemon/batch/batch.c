@@ -118,6 +118,12 @@ batch_mark_new(struct batch_mark *m)
 	return b;
 }
 
+bool
+batch_pool_is_low(const struct batch_pool *p)
+{
+	return batch_pool_out(p) >= p->max / 2;
+}
+
 void
 batch_ref(struct batch *b)
 {

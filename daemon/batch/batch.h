@@ -79,6 +79,8 @@ struct batch *batch_mark_new(struct batch_mark *m);
 struct batch *batch_pool_get(struct batch_pool *p);
 /** Batches made and not at home. */
 uint32_t batch_pool_out(const struct batch_pool *p);
+/** Is half of what the pool may make under way? Any thread that holds one of its batches. */
+bool batch_pool_is_low(const struct batch_pool *p);
 
 void batch_ref(struct batch *b);
 /** NULLs *b; the last one sends the batch home. Any thread. */
@@ -154,6 +156,13 @@ batch_full(const struct batch *b)
  */
 int batch_gather(struct batch *dst, const struct batch *src, const uint64_t mask[BATCH_WORDS],
     struct field_set want, uint32_t *from);
+
+/** Octets batch_pack may write for this batch. */
+size_t batch_pack_bound(const struct batch *b);
+/** Copy a sealed batch into @out, for keeping in this process. Returns the octets written. */
+size_t batch_pack(const struct batch *b, void *out);
+/** The batch again, into an empty one, sealed. Trusts its input. 0 or -E_NOMEM. */
+int batch_unpack(const void *in, struct batch *b, uint64_t now_mono_us);
 
 /** One row as a JSON object on one line, no newline; absent values are left out. */
 void batch_row_json(struct buf *out, const struct batch *b, uint32_t row, struct field_set want,

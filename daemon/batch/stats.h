@@ -59,6 +59,10 @@ struct stats_second {
 	uint64_t flows_new, flows_ended;
 	uint32_t late_us;      /* how long after the second's end this was made */
 	struct stats_totals totals;
+	/* where a subscribe input took it from a probe; seconds made here have none of these */
+	bool has_peer;
+	int64_t clock_offset_us; /* the probe's clock minus ours */
+	uint64_t rtt_us, lag_us; /* of the link; lag: how late its oldest undelivered frame is */
 	uint32_t n_apps;
 	struct stats_app apps[STATS_APPS]; /* by bytes, largest first */
 };

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/control_priv.h"
+#include "schema/value.h"
 
 #define DONE(c, ...) snprintf((c)->done, sizeof((c)->done), __VA_ARGS__)
 
@@ -70,6 +71,18 @@ control_cmd_detach(struct call *c)
 	return 0;
 }
 
+/* Does one of these words change what probes are asked for? */
+static bool
+asks(const char *const *words, unsigned n)
+{
+	static const char *const names[] = {"filter=", "fields=", "codec=", "stats="};
+	for (unsigned i = 0; i < n; i++)
+		for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
+			if (strncmp(words[i], names[k], strlen(names[k])) == 0)
+				return true;
+	return false;
+}
+
 int
 control_cmd_set(struct call *c)
 {
@@ -82,9 +95,26 @@ control_cmd_set(struct call *c)
 		r = engine_set(c->engine, strv_of(c->args[0]), words, c->n_args - 1, &c->err);
 	if (r != 0)
 		return r;
-	reply_endpoint(c, f.name);
-	DONE(c, "changed %s", f.name);
-	return 0;
+	unsigned n[3];
+	json_t *probes = changes_json(c, f.name, n);
+	memset(&f, 0, sizeof(f));
+	(void)engine_endpoints(c->engine, strv_of(c->args[0]), find_one, &f, NULL);
+	reply_row(c->client, json_pack("{s:o, s:s, s:s, s:o, s:o}", "name", json_cstr(f.name),
+	    "type", f.type, "state", f.state, "why", json_cstr(f.why), "probes", probes));
+	if (strcmp(f.type, "subscribe") != 0 || !asks(words, c->n_args - 1))
+		DONE(c, "changed %s", f.name);
+	else if (n[CHANGE_TAKEN] + n[CHANGE_REFUSED] + n[CHANGE_ASKED] == 0)
+		DONE(c, "changed %s, no probe is connected: each is asked when it comes", f.name);
+	else if (n[CHANGE_REFUSED] == 0 && n[CHANGE_ASKED] == 0)
+		DONE(c, "changed %s, %u probes have taken it", f.name, n[CHANGE_TAKEN]);
+	else if (n[CHANGE_REFUSED] == 0)
+		DONE(c, "changed %s, %u probes have taken it, %u have not answered yet "
+		    "(see flowctl show subscriptions)", f.name, n[CHANGE_TAKEN], n[CHANGE_ASKED]);
+	else
+		r = err_set(&c->err, E_PARTLY, "changed %s, but %u of %u probes refuse it and go on "
+		    "with what they had (see flowctl show subscriptions)", f.name, n[CHANGE_REFUSED],
+		    n[CHANGE_TAKEN] + n[CHANGE_REFUSED] + n[CHANGE_ASKED]);
+	return r;
 }
 
 static int
@@ -126,14 +156,47 @@ control_cmd_save(struct call *c)
 }
 
 int
+call_span(struct call *c, const char *flag, const char *text, int64_t *out_us)
+{
+	char q[64];
+	if (span_parse(strv_of(text), out_us) == 0 && *out_us >= 1000000 &&
+	    *out_us <= INT64_C(86400000000))
+		return 0;
+	return err_set(&c->err, E_RANGE, "%s %s: not a time of 1s to 24h (60, 90s, 5m)", flag,
+	    strv_quote(strv_of(text), q, sizeof(q)));
+}
+
+int
 control_cmd_reload(struct call *c)
 {
 	unsigned n = 0;
-	int r = engine_reload(c->engine, &n, &c->err);
+	int64_t us = 0;
+	int r;
+	if ((c->confirm != NULL) + c->confirmed + c->undo > 1)
+		return err_set(&c->err, E_INVAL, "--confirm, --confirmed and --undo exclude each other");
+	if (c->confirm != NULL && call_span(c, "--confirm", c->confirm, &us) != 0)
+		return -E_RANGE;
+	if (c->confirmed)
+		r = engine_reload_confirm(c->engine, &c->err);
+	else if (c->undo)
+		r = engine_reload_undo(c->engine, &n, &c->err);
+	else
+		r = engine_reload(c->engine, (uint64_t)us, &n, &c->err);
 	if (r != 0 && r != -E_PARTLY)
 		return r;
-	reply_row(c->client, json_pack("{s:i}", "changed", (int)n));
-	DONE(c, "%u endpoints changed", n);
+	json_t *j = json_pack("{s:i}", "changed", (int)n);
+	uint64_t left = engine_reload_pending_us(c->engine);
+	json_object_set_new(j, "pending_s", left > 0 ? json_seconds((int64_t)left) : json_null());
+	reply_row(c->client, j);
+	if (c->confirmed)
+		DONE(c, "confirmed, it stays");
+	else if (c->undo)
+		DONE(c, "undone, %u endpoints changed back", n);
+	else if (left > 0)
+		DONE(c, "%u endpoints changed; undone in %.0f s without flowctl reload --confirmed", n,
+		    (double)left / 1e6);
+	else
+		DONE(c, "%u endpoints changed", n);
 	return r;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * control/cmd_link.c - the other ends of links: peers and subscriptions. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -98,10 +99,10 @@ peer_row(void *arg, const struct link_peer *p)
 	    p->peer_started_us != 0 ? json_seconds(now + p->clock_offset_us - p->peer_started_us)
 				    : json_null());
 	json_object_set_new(j, "version", json_cstr(p->version));
-	/* one that has never said HELLO has no clock to compare */
-	bool greeted = p->peer_started_us != 0;
-	put_known(j, "clock_offset_us", greeted, p->clock_offset_us);
-	put_known(j, "rtt_us", greeted, (json_int_t)p->rtt_us);
+	put_known(j, "clock_offset_us", p->has_clock, p->clock_offset_us);
+	json_object_set_new(j, "clock", !p->has_clock ? json_null() :
+	    json_string(p->is_clock_wrong ? "wrong" : "ok"));
+	put_known(j, "rtt_us", p->has_clock, (json_int_t)p->rtt_us);
 	put_int(j, "lag_us", p->lag_us);
 	json_object_set_new(j, "encrypted", json_boolean(p->encrypted));
 	json_object_set_new(j, "verified", json_boolean(p->verified));
@@ -130,6 +131,26 @@ control_cmd_show_peers(struct call *c)
 }
 
 static void
+put_ratio(json_t *j, const char *key, double a, double b)
+{
+	json_object_set_new(j, key, b > 0 ? json_real(round(a / b * 100) / 100) : json_null());
+}
+
+/* Where it takes effect, and what became of the newest change. */
+static void
+put_change(json_t *j, const struct link_subscription *s)
+{
+	char old[20];
+	snprintf(old, sizeof(old), "%016" PRIx64, s->old_channel);
+	put_known(j, "seq_first", s->first != 0, (json_int_t)s->first);
+	json_object_set_new(j, "old_channel", s->old_channel != 0 ? json_string(old) : json_null());
+	put_known(j, "old_last", s->old_channel != 0 && s->old_last != UINT64_MAX,
+	    (json_int_t)s->old_last);
+	json_object_set_new(j, "change", json_string(s->change));
+	json_object_set_new(j, "refused", json_cstr(s->refused));
+}
+
+static void
 subscription_row(void *arg, const struct link_subscription *s)
 {
 	struct call *c = arg;
@@ -139,8 +160,8 @@ subscription_row(void *arg, const struct link_subscription *s)
 	    json_cstr(s->end), "peer", json_cstr(s->peer), "filter", json_cstr(s->filter), "fields",
 	    json_cstr(s->fields), "codec", s->codec, "channel", channel, "shared", s->is_shared,
 	    "parked", s->is_parked);
-	put_int(j, "offered", s->offered);
-	put_int(j, "filtered", s->filtered);
+	put_known(j, "offered", !s->is_ours, (json_int_t)s->offered);
+	put_known(j, "filtered", !s->is_ours, (json_int_t)s->filtered);
 	put_int(j, "passed", s->passed);
 	put_int(j, "acked", s->acked);
 	put_int(j, "in_flight", s->in_flight);
@@ -152,8 +173,48 @@ subscription_row(void *arg, const struct link_subscription *s)
 	put_int(j, "bytes_raw", s->bytes_raw);
 	put_int(j, "bytes_sent", s->bytes_sent);
 	put_int(j, "lag_us", s->lag_us);
-	put_int(j, "filter_ns", s->filter_ns);
+	put_known(j, "filter_ns", !s->is_ours, (json_int_t)s->filter_ns);
+	put_ratio(j, "ratio", (double)s->bytes_raw, (double)s->bytes_sent);
+	put_ratio(j, "filter_ns_per_flow", (double)s->filter_ns, s->is_ours ? 0 : (double)s->offered);
+	put_change(j, s);
 	reply_row(c->client, j);
+}
+
+struct changes {
+	json_t *list;
+	unsigned *n;
+};
+
+static void
+change_row(void *arg, const struct link_subscription *s)
+{
+	struct changes *x = arg;
+	char channel[20];
+	bool is_refused = strcmp(s->change, "refused") == 0;
+	if (!s->is_ours)
+		return;
+	snprintf(channel, sizeof(channel), "%016" PRIx64, s->channel);
+	x->n[is_refused ? CHANGE_REFUSED : strcmp(s->change, "asked") == 0 ? CHANGE_ASKED :
+	    CHANGE_TAKEN]++;
+	json_t *j = json_pack("{s:o, s:o, s:s}", "peer", json_cstr(s->peer), "filter",
+	    json_cstr(s->filter), "channel", channel);
+	put_change(j, s);
+	put_known(j, "line", is_refused && s->change_line > 0, s->change_line);
+	put_known(j, "col", is_refused && s->change_col > 0, s->change_col);
+	json_array_append_new(x->list, j);
+}
+
+json_t *
+changes_json(struct call *c, const char *name, unsigned n_out[3])
+{
+	struct changes x = {json_array(), n_out};
+	struct scope s = {false, NULL};
+	struct link *l = engine_link(c->engine);
+	n_out[CHANGE_TAKEN] = n_out[CHANGE_REFUSED] = n_out[CHANGE_ASKED] = 0;
+	if (l != NULL && engine_endpoints(c->engine, strv_of(name), find_end, &s, NULL) == 0 &&
+	    s.end != NULL)
+		link_subscriptions(l, s.end, change_row, &x);
+	return x.list;
 }
 
 int

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * control/cmd_show.c - status and what is attached. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -198,6 +199,17 @@ status_endpoint(void *arg, const struct engine_endpoint *ep)
 }
 
 static void
+status_peer(void *arg, const struct link_peer *p)
+{
+	char text[200];
+	if (!p->is_clock_wrong)
+		return;
+	snprintf(text, sizeof(text), "the clock of probe %s is %.3f s %s ours", p->name,
+	    (double)llabs(p->clock_offset_us) / 1e6, p->clock_offset_us > 0 ? "ahead of" : "behind");
+	problem(arg, p->end, text);
+}
+
+static void
 add_second(void *arg, const struct stats_second *in)
 {
 	struct stats_second *sum = &((struct status *)arg)->sum;
@@ -242,6 +254,15 @@ control_cmd_status(struct call *c)
 	struct status s = {.problems = json_array()};
 	json_t *states = json_object();
 	int r = engine_endpoints(c->engine, (struct strv){NULL, 0}, status_endpoint, &s, &c->err);
+	if (engine_link(c->engine) != NULL)
+		link_peers(engine_link(c->engine), NULL, status_peer, &s);
+	uint64_t left = engine_reload_pending_us(c->engine);
+	if (left > 0) {
+		char text[160];
+		snprintf(text, sizeof(text), "not confirmed, undone in %.0f s (flowctl reload --confirmed "
+		    "keeps it)", (double)left / 1e6);
+		problem(&s, "reload", text);
+	}
 	engine_seconds(c->engine, add_second, &s);
 	for (unsigned i = 0; i <= PORT_DISABLED; i++)
 		json_object_set_new(states, port_state_name((enum port_state)i),
@@ -258,6 +279,8 @@ control_cmd_status(struct call *c)
 		"flows_active", (json_int_t)s.sum.flows_active, "flows_new",
 		(json_int_t)s.sum.flows_new, "flows_ended", (json_int_t)s.sum.flows_ended),
 	    "problems", s.problems);
+	json_object_set_new(row, "reload_pending_s",
+	    left > 0 ? json_seconds((int64_t)left) : json_null());
 	if (r != 0)
 		json_decref(row);
 	else

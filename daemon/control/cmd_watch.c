@@ -3,6 +3,7 @@
  *
  * Rows come from callbacks of the engine in the main thread. While the client is slow rows are
  * dropped and counted; the count is told before the next row that gets through. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@ struct stream {
 	struct client *client;
 	struct engine_tap *tap;
 	struct engine_listener *listener;
+	struct engine_test_job *job;
 	uint64_t left; /* rows until --count is reached; 0 with is_endless */
 	bool is_endless;
 	uint64_t dropped;  /* not yet told */
@@ -28,6 +30,7 @@ stream_free(struct stream **sp)
 		return;
 	engine_untap(&s->tap);
 	engine_unlisten(&s->listener);
+	engine_filter_test_cancel(&s->job);
 	buf_fini(&s->text);
 	free(s);
 	*sp = NULL;
@@ -91,7 +94,7 @@ second_json(const struct stats_second *s)
 		json_array_append_new(
 		    apps, json_pack("{s:o, s:I, s:I}", "app", json_cstr(s->apps[i].name), "flows",
 			      (json_int_t)s->apps[i].flows, "bytes", (json_int_t)s->apps[i].bytes));
-	return json_pack(
+	json_t *j = json_pack(
 	    "{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "second",
 	    json_time(s->second * 1000000), "probe", json_cstr(s->probe), "interface",
 	    json_cstr(s->interface), "packets", (json_int_t)s->packets, "bits",
@@ -100,6 +103,12 @@ second_json(const struct stats_second *s)
 	    (json_int_t)s->non_ip, "malformed", (json_int_t)s->malformed, "flows_active",
 	    (json_int_t)s->flows_active, "flows_new", (json_int_t)s->flows_new, "flows_ended",
 	    (json_int_t)s->flows_ended, "late_us", (json_int_t)s->late_us, "apps", apps);
+	/* of the link it came by; null for what this daemon measured itself */
+	const json_int_t v[] = {s->clock_offset_us, (json_int_t)s->rtt_us, (json_int_t)s->lag_us};
+	static const char *const keys[] = {"clock_offset_us", "rtt_us", "lag_us"};
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		json_object_set_new(j, keys[i], s->has_peer ? json_integer(v[i]) : json_null());
+	return j;
 }
 
 static void
@@ -230,4 +239,76 @@ control_cmd_filter_explain(struct call *c)
 	buf_fini(&plan);
 	filter_free(&f);
 	return 0;
+}
+
+static json_t *
+rows_json(const struct engine_test *t)
+{
+	json_t *list = json_array();
+	for (unsigned i = 0; i < t->n_rows; i++)
+		json_array_append_new(list, json_loadb(t->rows[i].p, t->rows[i].n, 0, NULL));
+	return list;
+}
+
+static void
+on_test(void *arg, const struct engine_test *t)
+{
+	struct stream *s = arg;
+	struct client *cl = s->client;
+	double span = (double)t->span_us / 1e6;
+	bool is_complete = t->span_us >= t->asked_us && t->missed == 0;
+	s->job = NULL;
+	json_t *j = json_pack("{s:o, s:o, s:o, s:b, s:s}", "filter", json_strv(buf_view(&s->text)),
+	    "asked_s", json_seconds((int64_t)t->asked_us), "span_s",
+	    json_seconds((int64_t)t->span_us), "complete", is_complete, "time",
+	    t->by_packets ? "packets" : "clock");
+	const struct {
+		const char *key;
+		uint64_t v;
+	} numbers[] = {{"seen", t->seen}, {"matched", t->matched}, {"missed", t->missed},
+	    {"encoded", t->encoded}, {"frames", t->frames}, {"bytes_raw", t->bytes_raw},
+	    {"bytes", t->bytes}, {"history_bytes", t->history_bytes},
+	    {"history_flows", t->history_flows}};
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_set_new(j, numbers[i].key, json_integer((json_int_t)numbers[i].v));
+	json_object_set_new(j, "share", t->seen > 0 ?
+	    json_real((double)t->matched / (double)t->seen) : json_null());
+	json_object_set_new(j, "bytes_per_s", span > 0 ? json_real((double)t->bytes / span) :
+	    json_null());
+	json_object_set_new(j, "codec", json_string(frame_codec_name(t->codec)));
+	json_object_set_new(j, "scaled", json_boolean(t->encoded < t->matched));
+	json_object_set_new(j, "rows", rows_json(t));
+	reply_row(cl, j);
+	snprintf(cl->call->done, sizeof(cl->call->done), "%llu of %llu records match, %llu octets%s%s",
+	    (unsigned long long)t->matched, (unsigned long long)t->seen, (unsigned long long)t->bytes,
+	    t->span_us < t->asked_us ? "; the history does not reach as far back as asked" : "",
+	    t->missed > 0 ? "; it missed some records" : "");
+	cl->stream_done = true;
+	cl->stream_result = 0;
+	client_later(cl);
+}
+
+int
+control_cmd_filter_test(struct call *c)
+{
+	struct stream *s = NULL;
+	struct filter *f = NULL;
+	int64_t last = 60000000;
+	int r = filter_compile(strv_of(c->args[0]), &f, &c->err);
+	if (r == 0 && c->last != NULL)
+		r = call_span(c, "--last", c->last, &last);
+	if (r == 0)
+		r = stream_new(c, &s);
+	if (r == 0) {
+		struct engine_test_ask ask = {(uint64_t)last, on_test, s};
+		/* NOLINTNEXTLINE(clang-analyzer-core.*): stream_new gave one */
+		buf_strv(&s->text, filter_canonical(f));
+		r = engine_filter_test(c->engine, &f, &ask, &s->job, &c->err);
+		if (r == 0)
+			r = begin(c, s, true);
+		else
+			stream_free(&s);
+	}
+	filter_free(&f);
+	return r;
 }

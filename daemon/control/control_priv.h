@@ -37,7 +37,10 @@ struct call {
 	unsigned n_args;
 	const char *count;       /* value of --count, NULL when absent; borrowed from `words` */
 	const char *span;        /* value of --for, likewise */
+	const char *last;        /* value of --last */
+	const char *confirm;     /* value of --confirm, NULL when absent; borrowed from `words` */
 	bool drain, all;         /* --drain, --all */
+	bool confirmed, undo;    /* --confirmed, --undo */
 	char **words;            /* everything as given; owned */
 	unsigned n_words;
 	size_t out_start;        /* of the client's output, where this answer begins */
@@ -142,6 +145,15 @@ void client_doom(struct client *cl);
 void client_tick(struct client *cl, uint64_t now_us);
 /** Run client->stream_done and pending requests from the loop, not from a callback. */
 void client_later(struct client *cl);
+
+/* cmd_endpoint.c */
+/** The value of a flag that is a time of 1 s to a day, in microseconds. 0 or -E_RANGE. */
+int call_span(struct call *c, const char *flag, const char *text, int64_t *out_us);
+
+/* cmd_link.c */
+/** What each probe said to a change of a subscribing endpoint, and how many said what. */
+json_t *changes_json(struct call *c, const char *name, unsigned n_out[3]);
+enum { CHANGE_TAKEN, CHANGE_REFUSED, CHANGE_ASKED };
 
 /* cmd_watch.c */
 void stream_free(struct stream **s);

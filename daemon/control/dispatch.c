@@ -90,23 +90,29 @@ take_flag(struct call *c, unsigned *i, struct err *err)
 	size_t n = strcspn(word, "=");
 	if (n + 3 < sizeof(flag)) {
 		snprintf(flag, sizeof(flag), "[%.*s", (int)n, word);
+		/* --confirm is also how --confirmed begins */
 		const char *at = strstr(c->cmd->arguments, flag);
+		while (at != NULL && at[strlen(flag)] != ']' && at[strlen(flag)] != ' ')
+			at = strstr(at + 1, flag);
 		char end = at != NULL ? at[strlen(flag)] : '\0';
 		if (end == ']' && word[n] == '\0') {
 			c->drain = c->drain || strcmp(word, "--drain") == 0;
 			c->all = c->all || strcmp(word, "--all") == 0;
+			c->confirmed = c->confirmed || strcmp(word, "--confirmed") == 0;
+			c->undo = c->undo || strcmp(word, "--undo") == 0;
 			return 0;
 		}
-		const char **value = strcmp(flag, "[--count") == 0 ? &c->count
-				     : strcmp(flag, "[--for") == 0 ? &c->span
-								   : NULL;
+		const char **value = strcmp(flag, "[--count") == 0 ? &c->count :
+		    strcmp(flag, "[--for") == 0 ? &c->span :
+		    strcmp(flag, "[--last") == 0 ? &c->last :
+		    strcmp(flag, "[--confirm") == 0 ? &c->confirm : NULL;
 		if (end == ' ' && value != NULL) {
 			if (word[n] == '=')
 				*value = word + n + 1;
 			else if (*i + 1 < c->n_words)
 				*value = c->words[++*i];
 			else
-				return err_set(err, E_INVAL, "%s needs a %s", flag + 1,
+				return err_set(err, E_INVAL, "%.*s needs a %s", (int)n, word,
 				    value == &c->count ? "number" : "duration");
 			return 0;
 		}

@@ -212,6 +212,8 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 	atomic_store(&ep->failed, false);
 	atomic_store(&ep->wait_until_us, 0);
 	endpoint_state(ep, PORT_STARTING, "");
+	if (endpoint_ends(ep))
+		history_is_file(e, ep->number);
 	rc = ep->type->open(ep->conf, &ep->host, &ep->self, err);
 	if (rc != 0)
 		return rc;

@@ -83,7 +83,7 @@ on_signal(void *arg, int fd, unsigned events)
 		if (si.ssi_signo != SIGHUP) {
 			log_notice("engine: stopping on signal %u", si.ssi_signo);
 			loop_stop(e->loop);
-		} else if (engine_reload(e, &changed, &err) != 0) {
+		} else if (engine_reload(e, 0, &changed, &err) != 0) {
 			log_err("engine: reload: %s", err.text);
 		} else {
 			log_notice("engine: reloaded, %u endpoints changed", changed);
@@ -313,6 +313,8 @@ start(struct engine *e, struct err *err)
 		e->node_id = facts_node_id(conf_text(&e->conf->daemon.bag, "state_dir"));
 		rc = start_control(e, err);
 	}
+	if (rc == 0 && e->control_self != NULL) /* nobody else could ask for it */
+		rc = history_start(e, conf_number(&e->conf->daemon.bag, "history"), err);
 	if (rc == 0)
 		rc = checkpoint_start(e, c, err);
 	if (rc == 0)
@@ -359,10 +361,12 @@ finish(struct engine *e)
 		log_err("engine: %lu flow records were lost", (unsigned long)lost_flows(e));
 		e->exit_status = 1;
 	}
+	undo_forget(e);
 	endpoints_free(e);
 	if (e->control_self != NULL)
 		e->control->stop(&e->control_self);
 	checkpoint_stop(e);
+	history_stop(e);
 	link_stop(&e->link);
 	bus_free(&e->bus);
 	messages_fini(e);
@@ -493,7 +497,7 @@ run(struct engine *e, const struct parsed *p)
 	else
 		rc = start(e, &err);
 	if (rc == 0 && p->print == NULL && !p->check) {
-		uint64_t memory = 0;
+		uint64_t memory = history_memory(e);
 		for (unsigned i = 0; i < e->n_ep; i++)
 			memory += endpoint_memory(e->ep[i]);
 		log_notice("engine: %s is up, version %s, %u endpoints, memory at most %.1f MiB",

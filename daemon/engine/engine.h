@@ -60,8 +60,19 @@ int engine_set(struct engine *e, struct strv name, const char *const *words, uns
 int engine_enable(struct engine *e, struct strv name, bool on, struct err *err);
 /** Write run-time endpoints to the state directory. *n_out: how many. */
 int engine_save(struct engine *e, unsigned *n_out, struct err *err);
-/** Read the configuration again; *changed_out: endpoints attached, changed or detached. */
-int engine_reload(struct engine *e, unsigned *changed_out, struct err *err);
+/**
+ * Read the configuration again; *changed_out: endpoints attached, changed or detached.
+ * @confirm_us: if not 0 it undoes itself after that long unless engine_reload_confirm comes first:
+ * all endpoints, those of run time too, and the live daemon options are as they were before it.
+ * While one is pending another one and engine_save are refused: -E_BUSY.
+ */
+int engine_reload(struct engine *e, uint64_t confirm_us, unsigned *changed_out, struct err *err);
+/** 0, or -E_NOENT when none is pending. */
+int engine_reload_confirm(struct engine *e, struct err *err);
+/** Undo the pending one now. 0, -E_NOENT, or -E_PARTLY when something cannot be put back. */
+int engine_reload_undo(struct engine *e, unsigned *changed_out, struct err *err);
+/** How long the pending one still waits; 0: none is pending. */
+uint64_t engine_reload_pending_us(const struct engine *e);
 
 struct engine_endpoint {
 	const char *name, *type, *address, *why; /* borrowed until the callback returns */
@@ -150,6 +161,36 @@ typedef void engine_event_fn(void *arg, const char *line);
 struct engine_listener;
 struct engine_listener *engine_listen(struct engine *e, engine_event_fn *fn, void *arg);
 void engine_unlisten(struct engine_listener **l);
+
+/** What a filter would have let through of the records that passed lately. Plain data. */
+struct engine_test {
+	uint64_t asked_us, span_us; /* how far back was asked for; what is known of that */
+	bool by_packets;         /* the time of a file's packets decided for some of them */
+	uint64_t seen, matched;  /* records in that span */
+	uint64_t missed;         /* of that span and not kept: the history was behind */
+	/* frames made of what matched, as a collector of all fields would get them */
+	enum frame_codec codec;
+	uint64_t encoded, frames, bytes_raw, bytes; /* records really encoded; octets scaled to all */
+	uint64_t history_bytes, history_flows;      /* kept at all */
+	const struct strv *rows; /* some of what matched, as JSON; borrowed for the call */
+	unsigned n_rows;
+};
+typedef void engine_test_fn(void *arg, const struct engine_test *t);
+struct engine_test_job;
+struct engine_test_ask {
+	uint64_t last_us;
+	engine_test_fn *fn;
+	void *arg;
+};
+/**
+ * Run *filter (taken, also when it fails) over the history of the last @ask->last_us; its fn is
+ * called once, later, in the main thread, after which the job is gone. 0, or -E_UNSUP when no
+ * history is kept, -E_BUSY, -E_NOMEM.
+ */
+int engine_filter_test(struct engine *e, struct filter **filter,
+    const struct engine_test_ask *ask, struct engine_test_job **out, struct err *err);
+/** Its fn will not be called; NULLs *job. */
+void engine_filter_test_cancel(struct engine_test_job **job);
 
 /** Ask the daemon to stop, as SIGTERM does. */
 void engine_stop(struct engine *e);

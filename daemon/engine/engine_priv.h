@@ -119,6 +119,8 @@ struct engine {
 	char name[64];
 	uint64_t node_id;
 	int64_t started_us;
+	struct history *history; /* NULL: none is kept */
+	struct undo *undo;     /* of the reload that waits to be confirmed; NULL: none */
 	char **removed;        /* names from files that a person detached */
 	unsigned n_removed;
 	struct queue *messages;
@@ -199,6 +201,13 @@ int engine_load_files(struct engine *e, struct conf **out, struct err *err);
 void engine_removed_add(struct engine *e, const char *name);
 void engine_removed_del(struct engine *e, const char *name);
 
+/** Give an attached endpoint another configuration, live if that is enough; takes *fresh on
+ * success. If it fails the old one is back. */
+int endpoint_become(struct engine *e, struct endpoint *ep, struct conf_endpoint **fresh,
+    struct err *err);
+/** What is live of these daemon options changes now; of the rest a person is told. */
+void engine_take_daemon(struct engine *e, const struct conf_endpoint *bag);
+
 /* checkpoint.c */
 /** Read the saved positions and cut files back to them, before anything of @c is attached. */
 int checkpoint_start(struct engine *e, const struct conf *c, struct err *err);
@@ -210,6 +219,25 @@ void checkpoint_output(struct engine *e, const struct conf_endpoint *x);
 void checkpoint_forget(struct engine *e, const char *end);
 /** After all endpoints have stopped, before the link does. */
 void checkpoint_stop(struct engine *e);
+
+/* history.c */
+/** Keep records that pass, in at most @size octets, from now on. 0 or -E_*. */
+int history_start(struct engine *e, uint64_t size, struct err *err);
+/** After the control socket is closed. */
+void history_stop(struct engine *e);
+/** Octets it takes at most. */
+uint64_t history_memory(const struct engine *e);
+/** Times of this input's records are those of a file. Before it starts. */
+void history_is_file(struct engine *e, uint32_t number);
+
+/* undo.c */
+/** Remember everything as it is. 0, -E_BUSY (a reload is pending) or -E_NOMEM. */
+int undo_remember(struct engine *e, struct err *err);
+/** Go back to it by itself in @us. */
+void undo_arm(struct engine *e, uint64_t us);
+void undo_forget(struct engine *e);
+/** -E_BUSY while a reload is pending, saying what to do. */
+int undo_check(const struct engine *e, struct err *err);
 
 /* print.c */
 /** Print a table of the manual ("fields.md", ...) to stdout; -E_UNKNOWN with @err. */

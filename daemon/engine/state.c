@@ -45,6 +45,9 @@ engine_save(struct engine *e, unsigned *n_out, struct err *err)
 		if (!e->ep[i]->persistent || e->ep[i]->altered)
 			list[n++] = e->ep[i]->conf;
 	struct stat st;
+	int busy = undo_check(e, err);
+	if (busy != 0)
+		return busy;
 	if (e->args.conf_file == NULL)
 		return err_set(err, E_INVAL, "started without a configuration file: the next start would "
 		    "not read what is saved (start with --config FILE)");
@@ -111,6 +114,14 @@ replace(struct engine *e, struct endpoint *ep, struct conf_endpoint **fresh, str
 	return rc;
 }
 
+int
+endpoint_become(struct engine *e, struct endpoint *ep, struct conf_endpoint **fresh,
+    struct err *err)
+{
+	return only_live(ep->conf, *fresh) ? endpoint_change(ep, fresh, err) :
+	    replace(e, ep, fresh, err);
+}
+
 static int
 reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed, struct err *err)
 {
@@ -131,10 +142,8 @@ reload_one(struct engine *e, const struct conf_endpoint *want, unsigned *changed
 	int rc;
 	if (ep == NULL)
 		rc = engine_attach(e, &fresh, !want->is_saved, err);
-	else if (only_live(ep->conf, want))
-		rc = endpoint_change(ep, &fresh, err);
 	else
-		rc = replace(e, ep, &fresh, err);
+		rc = endpoint_become(e, ep, &fresh, err);
 	conf_endpoint_free(&fresh);
 	if (rc == 0) {
 		ep = endpoint_find(e, strv_of(want->name));
@@ -153,17 +162,16 @@ engine_load_files(struct engine *e, struct conf **out, struct err *err)
 	    &how, out, err);
 }
 
-/* What is live changes now; of the rest a person is told that it waits for the next start. */
-static void
-take_daemon_options(struct engine *e, const struct conf *c)
+void
+engine_take_daemon(struct engine *e, const struct conf_endpoint *bag)
 {
 	struct conf_endpoint *now = &e->conf->daemon.bag;
 	for (unsigned i = 0; i < option_count; i++) {
 		const struct option_info *o = &option_info[i];
 		if (strcmp(o->owner, "daemon") != 0 ||
-		    strcmp(conf_text(now, o->name), conf_text(&c->daemon.bag, o->name)) == 0)
+		    strcmp(conf_text(now, o->name), conf_text(bag, o->name)) == 0)
 			continue;
-		struct strv text = strv_of(conf_text(&c->daemon.bag, o->name));
+		struct strv text = strv_of(conf_text(bag, o->name));
 		if (o->apply != APPLY_LIVE)
 			log_line(NULL, LOG_WARN, "engine: reload: daemon option %s changes at the next "
 			    "start (restart flowbusd)", o->name);
@@ -173,18 +181,11 @@ take_daemon_options(struct engine *e, const struct conf *c)
 	}
 }
 
-int
-engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
+static int
+take_files(struct engine *e, struct conf *c, unsigned *changed_out, struct err *err)
 {
-	struct conf *c = NULL;
 	struct err first = {0};
 	unsigned failed = 0;
-	*changed_out = 0;
-	if (e->args.conf_file == NULL)
-		return err_set(err, E_INVAL, "started without a configuration file: nothing to reload");
-	int rc = engine_load_files(e, &c, err);
-	if (rc != 0)
-		return rc;
 	for (unsigned i = 0; i < e->n_ep;) {
 		struct endpoint *ep = e->ep[i];
 		char name[sizeof(ep->conf->name)];
@@ -215,8 +216,7 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 				first = one;
 		}
 	}
-	take_daemon_options(e, c);
-	conf_free(&c);
+	engine_take_daemon(e, &c->daemon.bag);
 	struct err keys = {0};
 	if (e->link != NULL && link_trust_reload(e->link, &keys) != 0) {
 		log_line(
@@ -229,4 +229,25 @@ engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
 		return err_set(err, E_PARTLY, "%u of the changes failed, these endpoints stay as they "
 		    "were; first: %s", failed, first.text);
 	return 0;
+}
+
+int
+engine_reload(struct engine *e, uint64_t confirm_us, unsigned *changed_out, struct err *err)
+{
+	struct conf *c = NULL;
+	*changed_out = 0;
+	if (e->args.conf_file == NULL)
+		return err_set(err, E_INVAL, "started without a configuration file: nothing to reload");
+	int rc = undo_check(e, err);
+	if (rc == 0)
+		rc = engine_load_files(e, &c, err);
+	if (rc == 0 && confirm_us > 0)
+		rc = undo_remember(e, err);
+	if (rc == 0) {
+		rc = take_files(e, c, changed_out, err);
+		if (confirm_us > 0)
+			undo_arm(e, confirm_us);
+	}
+	conf_free(&c);
+	return rc;
 }

@@ -105,7 +105,6 @@ cursor_new(struct channel *ch, struct session *s, uint64_t sub, bool stats)
 	c->base_offered = ch->offered;
 	c->base_filtered = ch->filtered;
 	c->base_passed = ch->passed;
-	c->base_raw = ch->raw_bytes;
 	c->base_ns = ch->filter_ns;
 	c->base_early = atomic_load_explicit(&ch->end->early_flows, memory_order_relaxed);
 	c->next = ch->cursors;
@@ -300,6 +299,7 @@ cursor_end(struct cursor *c)
 	c->end_filtered = c->ch->filtered;
 	c->end_passed = c->ch->passed;
 	c->end_early = atomic_load_explicit(&c->ch->end->early_flows, memory_order_relaxed);
+	c->end_ns = c->ch->filter_ns;
 	if (c->acked >= c->last) {
 		struct channel *ch = c->ch;
 		cursor_free(c);
@@ -360,6 +360,7 @@ send_frame(struct cursor *c, const struct slot *slot)
 	    .sealed_us = slot->sealed_us});
 	c->at = slot->seq + 1;
 	c->sent_bytes += slot->len;
+	c->sent_raw += slot->raw_len;
 	counter_add(&s->end->counters, C_frame_out, 1);
 	return 0;
 }

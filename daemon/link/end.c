@@ -37,7 +37,7 @@ end_tick(struct link_end *e, uint64_t now)
 		next = s->next;
 		due = min_u64(due, session_tick(s, now));
 	}
-	return e->is_publish ? min_u64(due, publish_tick(e, now)) : due;
+	return min_u64(due, e->is_publish ? publish_tick(e, now) : want_tick(e, now));
 }
 
 /* ---- options */
@@ -71,15 +71,14 @@ read_subscribe(struct link_end *e, const struct conf_endpoint *conf, struct err 
 		return rc;
 	}
 	filter_free(&f);
-	char *copy = strv_dup(strv_of(text));
-	if (copy == NULL)
+	want_unref(&e->want);
+	e->want = want_new(text, conf_fields(conf, "fields"),
+	    frame_codec_parse(strv_of(conf_text(conf, "codec")))); /* auto: -1 */
+	if (e->want == NULL)
 		return err_set(err, E_NOMEM, "%s: out of memory", e->name);
-	free(e->filter);
-	e->filter = copy;
-	e->fields = conf_fields(conf, "fields");
-	e->want_codec = frame_codec_parse(strv_of(conf_text(conf, "codec"))); /* auto: -1 */
 	e->want_stats = conf_bool(conf, "stats");
 	e->by_outputs = conf_choice(conf, "demand") == 1;
+	e->clock_limit_us = (uint64_t)conf_span_us(conf, "clock_limit");
 	return 0;
 }
 
@@ -175,12 +174,14 @@ end_free(struct link_end *e)
 	enrol_free(e);
 	named_free(e);
 	link_keys_wipe(&e->keys);
-	for (unsigned i = 0; i < e->n_positions; i++)
-		free(e->positions[i].asked);
+	for (unsigned i = 0; i < e->n_positions; i++) {
+		free(e->positions[i].relayed);
+		want_unref(&e->positions[i].want);
+	}
 	free(e->positions);
-	demand_fini(&e->want);
+	demand_fini(&e->demand);
 	free(e->conns);
-	free(e->filter);
+	want_unref(&e->want);
 	free(e);
 }
 
@@ -291,18 +292,9 @@ set_call(struct link *l, void *arg, struct call *c)
 		named_recheck(e);
 	}
 	if (!e->is_publish) {
-		char *old = e->filter;
-		bool same = strcmp(old, w->filter) == 0 && field_set_eq(e->fields, w->fields) &&
-		    e->want_codec == w->want_codec && e->want_stats == w->want_stats &&
-		    e->by_outputs == w->by_outputs;
-		e->filter = w->filter;
-		w->filter = old;
-		e->fields = w->fields;
-		e->want_codec = w->want_codec;
-		e->want_stats = w->want_stats;
-		e->by_outputs = w->by_outputs;
-		if (!same)
-			subscribe_changed(e);
+		e->clock_limit_us = w->clock_limit_us;
+		for (struct session *s = e->sessions; s != NULL; s = s->next)
+			clock_judge(s);
 		return 0;
 	}
 	e->max_delay_us = w->max_delay_us;
@@ -326,6 +318,23 @@ set_call(struct link *l, void *arg, struct call *c)
 	return 0;
 }
 
+/* Ask for something else. What every probe refuses is not kept: the old goes on, everywhere. */
+static int
+set_want(struct link_end *e, struct link_end *with, struct err *err)
+{
+	struct want_set a = {.e = e, .want = with->want, .want_stats = with->want_stats,
+	    .by_outputs = with->by_outputs};
+	struct err why = {0};
+	with->want = NULL;
+	link_call(e->link, want_set_call, &a);
+	struct want_undo undo = {e, a.before, &why};
+	int rc = a.changed ? link_call(e->link, want_undo_call, &undo) : 0;
+	want_unref(&undo.before);
+	if (rc != 0 && err != NULL)
+		*err = why;
+	return rc;
+}
+
 int
 link_set(struct link_end *e, const struct conf_endpoint *conf, const char *option, struct err *err)
 {
@@ -344,9 +353,11 @@ link_set(struct link_end *e, const struct conf_endpoint *conf, const char *optio
 	struct set_args a = {e, w};
 	if (rc == 0)
 		rc = link_call(e->link, set_call, &a);
-	free(w->filter);
 	free(w->allow);
 	free(w->relays);
+	if (rc == 0 && !e->is_publish)
+		rc = set_want(e, w, err);
+	want_unref(&w->want);
 	free(w);
 	return rc;
 }
@@ -367,7 +378,7 @@ detach_call(struct link *l, void *arg, struct call *c)
 	if (!a->drain && !e->is_publish)
 		for (struct session *s = e->sessions; s != NULL; s = s->next) {
 			struct msg m = MSG(M_UNSUBSCRIBE, s->me, s->peer);
-			msg_num(&m, MI_sub, 1);
+			msg_num(&m, MI_sub, SUB_NUMBER);
 			if (s->up)
 				session_send(s, &m);
 		}

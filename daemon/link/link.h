@@ -125,6 +125,8 @@ struct link_peer {
 	int64_t since_us;        /* epoch: of this state */
 	int64_t peer_started_us; /* epoch, its clock */
 	int64_t clock_offset_us; /* its clock minus ours */
+	bool has_clock;          /* the offset and the round trip are measured */
+	bool is_clock_wrong;     /* a probe's, by more than clock_limit */
 	uint64_t rtt_us;
 	/* how late the oldest undelivered frame is, at a subscriber what the peer says; 0 while it
 	 * is only being gathered (max_delay) or waits less than 1.5 s for its acknowledgement */
@@ -182,6 +184,13 @@ struct link_subscription {
 	bool is_cursor;          /* a publisher's: all of the above */
 	bool is_shared;          /* the channel has other subscribers */
 	bool is_parked;          /* its collector is away; kept for `resume` */
+	bool is_ours;            /* we are the subscriber: what was offered and filtered is not known */
+	/* it takes effect at sequence `first` of the channel; what it replaced live, if anything,
+	 * ends at old_last (UINT64_MAX: not known) of old_channel */
+	uint64_t first, old_channel, old_last;
+	char change[8];          /* of the newest change: taken, asked or refused (the old goes on) */
+	char refused[240];
+	uint32_t change_line, change_col;
 };
 
 typedef void link_peer_fn(void *arg, const struct link_peer *p);

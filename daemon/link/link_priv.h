@@ -42,6 +42,9 @@ enum {
 	POSITIONS_MAX = 1024,    /* remembered positions of an end */
 	SLOTS_MAX = 1 << 20,     /* frames of a channel that wait, in memory and on disk */
 	LOADED_MAX = 1024,       /* frames of a channel read back and not yet let go */
+	ASKED_MAX = 8,           /* changes of a subscription under way */
+	JUMPS_MAX = 8,
+	SUB_NUMBER = 1,          /* an end has one subscription */
 	FAULTS_MAX = 32,         /* addresses whose failures are told apart */
 	ACK_EVERY = 16,
 	SECONDS_QUEUE = 1024,
@@ -117,9 +120,10 @@ struct cursor {
 	uint64_t gap_from, gap_to, gap_flows, gap_bytes; /* dropped, not yet announced; from 0: none */
 	uint8_t gap_cause;
 	bool is_recovered;       /* from the spool; its subscriber may be further than we know */
-	uint64_t base_offered, base_filtered, base_passed, base_raw, base_ns, base_early;
-	uint64_t end_offered, end_filtered, end_passed, end_early; /* frozen when `last` was set */
-	uint64_t acked_flows, acked_frames, acked_bytes, lost_flows, sent_bytes;
+	uint64_t base_offered, base_filtered, base_passed, base_ns, base_early;
+	uint64_t old_channel, old_last; /* what it replaced, live, and the last sequence of that */
+	uint64_t end_offered, end_filtered, end_passed, end_early, end_ns; /* frozen with `last` */
+	uint64_t acked_flows, acked_frames, acked_bytes, lost_flows, sent_bytes, sent_raw;
 	uint64_t lost_by[GAP_CAUSES]; /* their sum is lost_flows */
 };
 
@@ -149,8 +153,24 @@ struct channel {
 	bool acked_changed;      /* only how far they are */
 	bool meta_saved;         /* ever */
 	uint64_t acked_us;       /* when how far they are was saved last */
-	uint64_t offered, filtered, passed, raw_bytes, filter_ns;
+	uint64_t offered, filtered, passed, filter_ns;
 	struct cursor *cursors;
+};
+
+/** What a subscriber asks for. Shared by reference: its end, its sessions, their positions. */
+struct want {
+	_Atomic unsigned refs;
+	struct field_set fields;
+	int codec;               /* -1: the publisher's choice */
+	char filter[];
+};
+
+/** What became of the newest change of a subscription, at the subscriber. */
+struct change {
+	uint64_t channel, first; /* takes effect at this sequence; 0: not known */
+	uint64_t old_channel, old_last; /* 0: nothing was replaced; NEVER: its end is not known */
+	char refused[240];       /* "" or why; the old subscription goes on, if there is one */
+	int code, line, col;
 };
 
 /** A control message waiting for a blocked peer. */
@@ -178,7 +198,7 @@ struct inbox {
 	uint64_t safe;     /* last sequence whose flows the outputs have and that is saved */
 	bool is_saved, is_marked; /* its position, once: nothing is pushed before */
 	uint64_t acked;    /* last sequence acknowledged */
-	uint64_t jump;     /* the first of a new SUBSCRIBED: not a hole in the sequence */
+	uint64_t jump[JUMPS_MAX]; /* where a SUBSCRIBED went on: no hole in the sequence; 0 none */
 	uint64_t ack_due_us;
 	struct inframe *head, *tail;
 	uint32_t n_waiting;
@@ -208,6 +228,8 @@ struct session {
 	int64_t offset_us;
 	uint64_t rtt_us, rtt_best_us, peer_age_us;
 	unsigned rtt_age;         /* samples since rtt_best_us */
+	bool clock_wrong;         /* a probe's clock differs by more than clock_limit */
+	struct log_site clock_site;
 	bool blocked;
 	struct pending *pend, **pend_tail;
 	unsigned n_pend;
@@ -223,11 +245,17 @@ struct session {
 	unsigned n_inbox;
 	uint64_t current;         /* channel of the newest SUBSCRIBED; 0: none yet */
 	char sub_codec[8];
+	char sub_filter[256];     /* canonical, as the publisher says; cut */
+	struct want *want;        /* what `current` answers; NULL: nothing yet */
+	struct want *asked[ASKED_MAX]; /* not answered yet, oldest first */
+	unsigned n_asked;
+	bool ask_again;           /* changed once more while that was full */
+	struct change change;
 	uint64_t sub_first;
 	struct stats_second *second; /* newest of each interface and probe */
 	unsigned n_second;
-	char *asked;              /* filter of the last SUBSCRIBE of a relay; NULL: none sent */
-	struct field_set asked_fields;
+	char *relayed;            /* filter of the last SUBSCRIBE of a relay; NULL: none sent */
+	struct field_set relayed_fields;
 	struct path *path;        /* what gives flows to the peer; NULL: nothing */
 	bool is_subscribed;       /* SUBSCRIBE was sent, and not taken back */
 	bool is_twin;             /* it was told that its records come over another peer too */
@@ -255,9 +283,10 @@ struct position {
 	uint64_t channel;
 	uint64_t seq, marked, safe; /* as of an inbox: done, marked, safe */
 	bool is_live;  /* a session goes on with it */
+	struct want *want; /* that channel is its; NULL: the end's */
 	uint64_t used; /* age for replacement */
-	char *asked;   /* session.asked then */
-	struct field_set asked_fields;
+	char *relayed; /* session.relayed then */
+	struct field_set relayed_fields;
 };
 
 /** What failed with whom: told when it changes, then once a minute with a count. */
@@ -373,15 +402,14 @@ struct link_end {
 	enum on_full on_full;
 	char *spool_dir;          /* NULL: no spool */
 	uint64_t spool_size;
-	char *filter;
-	struct field_set fields;
-	int want_codec;           /* -1 auto */
+	struct want *want;
 	bool want_stats;
 	bool by_outputs;          /* asks for what the outputs want (relay.c) */
-	struct demand want;       /* then; filter NULL: not known yet */
-	enum demand_how want_least;
+	struct demand demand;     /* then; filter NULL: not known yet */
+	enum demand_how demand_least;
 	uint64_t ask_next_us, ask_hold_us;
 	uint64_t n_asked;         /* changes told to peers */
+	uint64_t clock_limit_us;  /* 0: no probe is marked */
 	/* sessions */
 	struct session *sessions, *bucket[BUCKETS];
 	unsigned n_sessions;
@@ -416,7 +444,8 @@ struct link_end {
 	struct account *accounts; /* of probes, newest first */
 	unsigned n_accounts;
 	bool starved;             /* frames wait for batches to come home */
-	uint64_t next_sub;
+	struct call *set_call;    /* waits for answers to a change */
+	uint64_t set_us;          /* at most until then */
 	/* orderly stop */
 	bool draining;
 	uint64_t drain_us;
@@ -626,6 +655,17 @@ void session_reap(struct link_end *e);
 /** Raw sending of parts: 0, -E_AGAIN, -E_CLOSED. *body is consumed on success. */
 int session_put(struct session *s, const struct buf *control, zmq_msg_t *body);
 
+/* clock.c */
+/**
+ * A PONG came: the offset and round trip of the peer, and whether its clock is still right. False:
+ * it does not fit any PING.
+ */
+bool clock_sample(struct session *s, const struct msg *m);
+/** Mark a probe whose clock is wrong, by the end's clock_limit. */
+void clock_judge(struct session *s);
+/** Records of a probe whose clock is wrong get its offset, unless they have one already. */
+void clock_fill(const struct session *s, struct batch *b);
+
 /* channel.c */
 struct channel *channel_find(struct link_end *e, const struct filter *f, struct field_set want,
     enum frame_codec codec, bool is_auto);
@@ -733,6 +773,38 @@ void publish_gone(struct session *s, uint64_t now);
 bool publish_busy(const struct link_end *e);
 uint64_t publish_age(const struct session *s, uint64_t now);
 
+/* want.c */
+/** One reference; NULL without memory. */
+struct want *want_new(const char *filter, struct field_set fields, int codec);
+struct want *want_ref(struct want *w);
+void want_unref(struct want **w);
+bool want_eq(const struct want *a, const struct want *b);
+/** Say SUBSCRIBE; its answer will be about @w. @p: go on from there, may be NULL. */
+void want_ask(struct session *s, struct want *w, const struct position *p);
+/** The answers, in the order asked; before the session takes over what SUBSCRIBED says. */
+void want_taken(struct session *s, const struct msg *m);
+void want_refused(struct session *s, const struct msg *m);
+void want_gone(struct session *s);
+/** Change what an end asks for, from the main thread: link_call's function. */
+int want_set_call(struct link *l, void *arg, struct call *c);
+struct want_set {
+	struct link_end *e;
+	struct want *want;   /* taken */
+	bool by_outputs;
+	bool want_stats;
+	struct want *before; /* given: what it was */
+	bool changed;
+};
+struct want_undo {
+	struct link_end *e;
+	struct want *before; /* taken when it is put back */
+	struct err *err;
+};
+/** If all refused it: back to what it was, and -E_* with why. link_call's function. */
+int want_undo_call(struct link *l, void *arg, struct call *c);
+/** Has everybody answered a change, or is it time? Returns when to look again. */
+uint64_t want_tick(struct link_end *e, uint64_t now);
+
 /* subscribe.c */
 void subscribe_up(struct session *s);
 void subscribe_message(struct session *s, const struct msg *m, zmq_msg_t *frame, uint64_t now);
@@ -742,10 +814,6 @@ uint64_t subscribe_tick(struct session *s, uint64_t now);
 void subscribe_gone(struct session *s);
 void subscribe_ack(struct session *s, bool all, uint64_t now);
 bool subscribe_busy(const struct link_end *e);
-void subscribe_changed(struct link_end *e);
-/** SUBSCRIBE, or change what was asked for; @p: go on there, NULL: no position. */
-void subscribe_ask(struct session *s, struct strv filter, struct field_set fields,
-    const struct position *p);
 /** UNSUBSCRIBE, and forget what has not been decoded. */
 void subscribe_give_up(struct session *s);
 

@@ -35,6 +35,10 @@ say_subscribed(struct session *s, const struct cursor *c, bool resumed)
 	msg_num(&m, MI_window, s->end->window);
 	msg_num(&m, MI_resumed, resumed);
 	msg_text(&m, MI_filter, filter_canonical(c->ch->filter));
+	if (c->old_channel != 0) {
+		msg_num(&m, MI_old_channel, c->old_channel);
+		msg_num(&m, MI_old_last, c->old_last);
+	}
 	session_send(s, &m);
 }
 
@@ -188,8 +192,12 @@ subscribe(struct session *s, const struct msg *m, struct wish *w, struct err *er
 	}
 	if (c == NULL)
 		return err_set(err, E_NOMEM, "out of memory at the probe");
-	if (old != NULL)
+	if (old != NULL) {
+		const struct channel *was = old->ch;
 		cursor_end(old);
+		c->old_channel = was->id;
+		c->old_last = was->next_seq - 1;
+	}
 	relay_touch(e->link);
 	say_subscribed(s, c, resumed);
 	end_due(e, 0);

@@ -155,15 +155,15 @@ want(struct link_end *e)
 	struct relay *r = e->link->relay;
 	struct demand_term *t = malloc(r->n_terms * sizeof(*t) + 1);
 	struct filter *own = NULL;
-	int rc = t != NULL ? filter_compile(strv_of(e->filter), &own, NULL) : -E_NOMEM;
+	int rc = t != NULL ? filter_compile(strv_of(e->want->filter), &own, NULL) : -E_NOMEM;
 	for (unsigned i = 0; t != NULL && i < r->n_terms; i++)
 		t[i] = (struct demand_term){strv_of(r->terms[i].filter), r->terms[i].fields,
 		    r->terms[i].read};
 	if (rc == 0)
 		rc = demand_union(t, r->too_many ? DEMAND_TERMS_MAX + 1 : r->n_terms,
-		    filter_canonical(own), e->fields, e->want_least, &e->want);
+		    filter_canonical(own), e->want->fields, e->demand_least, &e->demand);
 	if (rc == 0 && r->too_many)
-		e->want.fields = e->fields;
+		e->demand.fields = e->want->fields;
 	if (rc != 0) { /* what was asked for goes on until there is memory */
 		r->is_dirty = true;
 		r->next_us = e->link->now_us + NOMEM_US;
@@ -186,21 +186,28 @@ refresh(struct link *l, uint64_t now)
 static bool
 is_asked(const struct session *s)
 {
-	const struct demand *w = &s->end->want;
-	return s->asked != NULL && strcmp(s->asked, w->filter) == 0 &&
-	    field_set_eq(s->asked_fields, w->fields);
+	const struct demand *w = &s->end->demand;
+	return s->relayed != NULL && strcmp(s->relayed, w->filter) == 0 &&
+	    field_set_eq(s->relayed_fields, w->fields);
 }
 
 static void
 ask(struct session *s, const char *filter, struct field_set fields, const struct position *p)
 {
+	if (s->n_asked == ASKED_MAX)
+		return; /* the next look finds that it was not asked */
 	char *copy = strv_dup(strv_of(filter));
-	if (copy == NULL) /* the next look finds that it was not asked */
+	struct want *w = want_new(filter, fields, s->end->want->codec);
+	if (copy == NULL || w == NULL) {
+		free(copy);
+		want_unref(&w);
 		return;
-	subscribe_ask(s, strv_of(copy), fields, p);
-	free(s->asked);
-	s->asked = copy;
-	s->asked_fields = fields;
+	}
+	want_ask(s, w, p);
+	want_unref(&w);
+	free(s->relayed);
+	s->relayed = copy;
+	s->relayed_fields = fields;
 }
 
 /* Nobody wants anything yet: just after a start, collectors are on their way back, and a probe
@@ -208,29 +215,29 @@ ask(struct session *s, const char *filter, struct field_set fields, const struct
 static bool
 is_held(const struct session *s, uint64_t now)
 {
-	return s->asked == NULL && s->end->want.how == DEMAND_NOTHING && now < s->end->ask_hold_us;
+	return s->relayed == NULL && s->end->demand.how == DEMAND_NOTHING && now < s->end->ask_hold_us;
 }
 
 void
 relay_up(struct session *s, const struct position *p)
 {
 	struct link_end *e = s->end;
-	e->want_least = DEMAND_NOTHING; /* what was refused may be known now */
+	e->demand_least = DEMAND_NOTHING; /* what was refused may be known now */
 	refresh(e->link, e->link->now_us);
-	if (p != NULL && p->asked != NULL)
-		ask(s, p->asked, p->asked_fields, p);
-	else if (e->want.filter != NULL && !is_held(s, e->link->now_us))
-		ask(s, e->want.filter, e->want.fields, p);
+	if (p != NULL && p->relayed != NULL)
+		ask(s, p->relayed, p->relayed_fields, p);
+	else if (e->demand.filter != NULL && !is_held(s, e->link->now_us))
+		ask(s, e->demand.filter, e->demand.fields, p);
 }
 
 void
 relay_end_changed(struct link_end *e)
 {
-	e->want_least = DEMAND_NOTHING;
+	e->demand_least = DEMAND_NOTHING;
 	e->ask_hold_us = 0;
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		free(s->asked); /* also what is not in it may have changed: codec, stats */
-		s->asked = NULL;
+		free(s->relayed); /* also what is not in it may have changed: codec, stats */
+		s->relayed = NULL;
 	}
 	if (e->by_outputs)
 		refresh(e->link, e->link->now_us);
@@ -240,11 +247,11 @@ bool
 relay_refused(struct session *s)
 {
 	struct link_end *e = s->end;
-	if (!e->by_outputs || e->want_least == DEMAND_OWN)
+	if (!e->by_outputs || e->demand_least == DEMAND_OWN)
 		return false;
-	e->want_least = e->want_least < DEMAND_WIDENED ? DEMAND_WIDENED : DEMAND_OWN;
-	free(s->asked);
-	s->asked = NULL;
+	e->demand_least = e->demand_least < DEMAND_WIDENED ? DEMAND_WIDENED : DEMAND_OWN;
+	free(s->relayed);
+	s->relayed = NULL;
 	want(e);
 	return true;
 }
@@ -262,13 +269,13 @@ ask_changes(struct link_end *e, uint64_t now)
 		} else if (!may_ask) {
 			due = min_u64(due, e->ask_next_us);
 		} else {
-			if (s->asked != NULL) {
+			if (s->relayed != NULL) {
 				counter_add(&e->counters, C_demand_changes, 1);
 				e->n_asked++;
-				if (e->want.how == DEMAND_WIDENED || e->want.how == DEMAND_OWN)
+				if (e->demand.how == DEMAND_WIDENED || e->demand.how == DEMAND_OWN)
 					counter_add(&e->counters, C_demand_widened, 1);
 			}
-			ask(s, e->want.filter, e->want.fields, NULL);
+			ask(s, e->demand.filter, e->demand.fields, NULL);
 			e->ask_next_us = now + PAUSE_US;
 		}
 	}
@@ -288,7 +295,7 @@ relay_tick(struct link *l, uint64_t now)
 	if ((r->is_dirty && now >= r->next_us) || now >= r->due_us)
 		refresh(l, now);
 	for (struct link_end *e = l->ends; e != NULL; e = e->next)
-		if (e->by_outputs && !e->draining && e->want.filter != NULL)
+		if (e->by_outputs && !e->draining && e->demand.filter != NULL)
 			due = min_u64(due, ask_changes(e, now));
 	return min_u64(due, r->is_dirty ? min_u64(r->next_us, r->due_us) : r->due_us);
 }
@@ -394,18 +401,18 @@ asked_call(struct link *l, void *arg, struct call *c)
 	(void)c;
 	snprintf(out->demand, sizeof(out->demand), "%s", e->by_outputs ? "outputs" : "own");
 	if (!e->by_outputs) {
-		if (filter_compile(strv_of(e->filter), &own, NULL) == 0)
+		if (filter_compile(strv_of(e->want->filter), &own, NULL) == 0)
 			snprintf(out->filter, sizeof(out->filter), "%.*s",
 			    (int)filter_canonical(own).n, filter_canonical(own).p);
 		filter_free(&own);
-		list_fields(e->fields, out->fields, sizeof(out->fields));
+		list_fields(e->want->fields, out->fields, sizeof(out->fields));
 		snprintf(out->how, sizeof(out->how), "own");
 		return 0;
 	}
 	refresh(l, l->now_us);
-	snprintf(out->how, sizeof(out->how), "%s", demand_how_name(e->want.how));
-	snprintf(out->filter, sizeof(out->filter), "%s", e->want.filter != NULL ? e->want.filter : "");
-	list_fields(e->want.fields, out->fields, sizeof(out->fields));
+	snprintf(out->how, sizeof(out->how), "%s", demand_how_name(e->demand.how));
+	snprintf(out->filter, sizeof(out->filter), "%s", e->demand.filter != NULL ? e->demand.filter : "");
+	list_fields(e->demand.fields, out->fields, sizeof(out->fields));
 	out->changes = e->n_asked;
 	list_outputs(l, out);
 	return 0;

@@ -107,10 +107,11 @@ session_drop(struct session *s, const char *why)
 		s->pend = p->next;
 		free(p);
 	}
-	free(s->asked);
+	free(s->relayed);
 	free(s->path);
 	free(s->second);
 	bool gave = s->up && !e->is_publish;
+	want_gone(s);
 	free(s);
 	if (gave)
 		path_update(e->link);
@@ -491,30 +492,6 @@ on_ping(struct session *s, const struct msg *m)
 	session_send(s, &r);
 }
 
-/* Clock offset from the sample with the shortest way of the last eight. */
-static void
-on_pong(struct session *s, const struct msg *m)
-{
-	uint64_t mono = clock_mono_us();
-	uint64_t held = m->u[MI_time] - m->u[MI_recv];
-	if (m->u[MI_echo_mono] > mono || held > mono - m->u[MI_echo_mono]) {
-		counter_add(&s->end->counters, C_msg_bad, 1);
-		return;
-	}
-	if (msg_has(m, MI_age))
-		s->peer_age_us = m->u[MI_age];
-	if (s->challenger != NULL && m->u[MI_echo_mono] >= s->challenged_us)
-		in_use(s);
-	s->rtt_us = mono - m->u[MI_echo_mono] - held;
-	if (s->rtt_best_us != 0 && s->rtt_us > s->rtt_best_us && ++s->rtt_age < 8)
-		return;
-	s->rtt_best_us = s->rtt_us > 0 ? s->rtt_us : 1;
-	s->rtt_age = 0;
-	uint64_t there = m->u[MI_recv] - m->u[MI_echo_time];
-	uint64_t back = m->u[MI_time] - (uint64_t)clock_real_us();
-	s->offset_us = (int64_t)(there + back) / 2;
-}
-
 /* A message that fits no session: the sender starts again with HELLO. */
 static void
 stale(struct link_end *e, zmq_msg_t *rid, const struct msg *m)
@@ -581,7 +558,9 @@ common_message(struct session *s, const struct msg *m, zmq_msg_t *frame, uint64_
 	if (m->type == M_PING) {
 		on_ping(s, m);
 	} else if (m->type == M_PONG) {
-		on_pong(s, m);
+		if (clock_sample(s, m) && s->challenger != NULL &&
+		    m->u[MI_echo_mono] >= s->challenged_us)
+			in_use(s);
 	} else if (m->type == M_HOST) {
 		get_host(s, m);
 		if (!e->is_publish)

@@ -99,6 +99,8 @@ peer_row(struct rows *r, const struct session *s, uint64_t now)
 	p->since_us = s->since_us;
 	p->peer_started_us = s->peer_started_us;
 	p->clock_offset_us = s->offset_us;
+	p->has_clock = s->rtt_best_us != 0;
+	p->is_clock_wrong = s->clock_wrong;
 	p->rtt_us = s->rtt_us;
 	p->lag_us = e->is_publish ? publish_age(s, now) : s->peer_age_us;
 	p->flows = s->flows;
@@ -207,12 +209,16 @@ cursor_row(struct rows *r, const struct cursor *c, uint64_t now)
 	s->lost = c->lost_flows;
 	memcpy(s->lost_by, c->lost_by, sizeof(s->lost_by));
 	s->is_cursor = true;
-	s->bytes_raw = ch->raw_bytes - c->base_raw;
+	s->bytes_raw = c->sent_raw;
 	s->bytes_sent = c->sent_bytes;
 	s->lag_us = cursor_lag_us(c, now);
-	s->filter_ns = ch->filter_ns - c->base_ns;
+	s->filter_ns = (ended ? c->end_ns : ch->filter_ns) - c->base_ns;
 	s->is_shared = ch->cursors != c || c->next != NULL;
 	s->is_parked = c->sess == NULL;
+	s->first = c->first;
+	s->old_channel = c->old_channel;
+	s->old_last = c->old_last;
+	copy(s->change, sizeof(s->change), "taken");
 }
 
 static void
@@ -224,9 +230,10 @@ inbox_row(struct rows *r, const struct session *s)
 		return;
 	copy(x->end, sizeof(x->end), e->name);
 	copy(x->peer, sizeof(x->peer), s->name);
-	bool asked = e->by_outputs && s->asked != NULL;
-	copy(x->filter, sizeof(x->filter), asked ? s->asked : e->filter);
-	fields_text(asked ? s->asked_fields : e->fields, x->fields, sizeof(x->fields));
+	x->is_ours = true;
+	copy(x->filter, sizeof(x->filter), s->sub_filter);
+	fields_text(s->want != NULL ? s->want->fields : e->want->fields, x->fields,
+	    sizeof(x->fields));
 	copy(x->codec, sizeof(x->codec), s->sub_codec);
 	x->channel = s->current;
 	for (unsigned i = 0; i < s->n_inbox; i++) {
@@ -244,6 +251,14 @@ inbox_row(struct rows *r, const struct session *s)
 	x->bytes_raw = s->raw_bytes;
 	x->bytes_sent = s->bytes;
 	x->lag_us = s->peer_age_us;
+	x->first = s->change.first;
+	x->old_channel = s->change.old_channel;
+	x->old_last = s->change.old_last;
+	copy(x->refused, sizeof(x->refused), s->change.refused);
+	copy(x->change, sizeof(x->change), s->n_asked > 0 ? "asked" :
+	    s->change.refused[0] != '\0' ? "refused" : "taken");
+	x->change_line = (uint32_t)s->change.line;
+	x->change_col = (uint32_t)s->change.col;
 }
 
 void
@@ -253,7 +268,7 @@ show_subscriptions(struct rows *r, const struct link_end *e, uint64_t now)
 		for (const struct cursor *k = ch->cursors; k != NULL; k = k->next)
 			cursor_row(r, k, now);
 	for (const struct session *s = e->sessions; s != NULL && !e->is_publish; s = s->next)
-		if (s->current != 0)
+		if (s->up && (s->current != 0 || s->change.refused[0] != '\0'))
 			inbox_row(r, s);
 }
 

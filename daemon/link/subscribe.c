@@ -13,8 +13,6 @@
 
 enum { DECODE_BURST = 32 };
 
-static const uint64_t sub_number = 1; /* an end has one subscription */
-
 /* ---- positions */
 
 static struct position *
@@ -39,48 +37,28 @@ position_keep(struct session *s, const struct inbox *b)
 			return;
 		e->positions = all;
 		p = &all[e->n_positions++];
-		p->asked = NULL;
+		p->relayed = NULL;
+		p->want = NULL;
 	} else if (p == NULL) {
 		p = &e->positions[0];
 		for (unsigned i = 1; i < e->n_positions; i++)
 			if (e->positions[i].used < p->used)
 				p = &e->positions[i];
 	}
-	free(p->asked);
+	free(p->relayed);
+	want_unref(&p->want);
 	*p = (struct position){.node_id = s->node_id, .channel = b->channel, .seq = b->done,
 	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock,
-	    .asked = s->asked, .asked_fields = s->asked_fields};
-	s->asked = NULL;
+	    .relayed = s->relayed, .relayed_fields = s->relayed_fields};
+	s->relayed = NULL;
+	/* a change that was refused, or not answered: the position is one of what there was before */
+	if (s->want != NULL && !e->by_outputs && !want_eq(s->want, e->want))
+		p->want = want_ref(s->want);
 	memcpy(p->peer_end, s->peer_end, sizeof(p->peer_end));
 	memcpy(p->user, s->user, sizeof(p->user));
 }
 
 /* ---- asking */
-
-void
-subscribe_ask(struct session *s, struct strv filter, struct field_set fields,
-    const struct position *p)
-{
-	struct link_end *e = s->end;
-	uint8_t numbers[2 * F_COUNT];
-	struct msg m = MSG(M_SUBSCRIBE, s->me, s->peer);
-	msg_num(&m, MI_sub, sub_number);
-	if (filter.n > 0)
-		msg_text(&m, MI_filter, filter);
-	/* a relay has who made them, a probe does not and sends nothing for it */
-	field_set_add(&fields, F_probe);
-	if (!field_set_eq(fields, field_set_all()))
-		msg_put_fields(&m, fields, numbers);
-	if (e->want_codec >= 0)
-		msg_num(&m, MI_codec, (uint64_t)e->want_codec);
-	msg_num(&m, MI_stats, e->want_stats);
-	if (p != NULL) {
-		msg_num(&m, MI_resume_channel, p->channel);
-		msg_num(&m, MI_resume_seq, p->safe);
-	}
-	s->is_subscribed = true;
-	session_send(s, &m);
-}
 
 void
 subscribe_up(struct session *s)
@@ -89,19 +67,15 @@ subscribe_up(struct session *s)
 	const struct position *p = position_find(s->end, s);
 	if (!path_allows(s))
 		return;
-	if (s->end->by_outputs)
+	if (s->end->by_outputs) {
 		relay_up(s, p);
-	else
-		subscribe_ask(s, strv_of(s->end->filter), s->end->fields, p);
-}
-
-void
-subscribe_changed(struct link_end *e)
-{
-	relay_end_changed(e);
-	for (struct session *s = e->sessions; s != NULL && !e->by_outputs; s = s->next)
-		if (s->up && !s->dead && path_allows(s))
-			subscribe_ask(s, strv_of(e->filter), e->fields, NULL);
+		return;
+	}
+	if (p != NULL && p->want != NULL) {
+		want_ask(s, p->want, p); /* what was queued for it, then the change once more */
+		p = NULL;
+	}
+	want_ask(s, s->end->want, p);
 }
 
 /* ---- answers */
@@ -145,16 +119,33 @@ inbox_new(struct session *s)
 }
 
 static void
+jump_add(struct inbox *b, uint64_t seq)
+{
+	memmove(&b->jump[1], &b->jump[0], sizeof(b->jump) - sizeof(b->jump[0]));
+	b->jump[0] = seq;
+}
+
+static bool
+is_jump(const struct inbox *b, uint64_t seq)
+{
+	for (unsigned i = 0; i < JUMPS_MAX; i++)
+		if (b->jump[i] == seq)
+			return true;
+	return false;
+}
+
+static void
 on_subscribed(struct session *s, const struct msg *m)
 {
 	struct link_end *e = s->end;
 	struct position *p = position_find(e, s);
 	uint64_t next = m->u[MI_next], channel = m->u[MI_channel];
 	struct inbox *b = inbox_find(s, channel);
-	if (m->u[MI_sub] != sub_number || next == 0 || channel == 0) {
+	if (m->u[MI_sub] != SUB_NUMBER || next == 0 || channel == 0) {
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
 	}
+	want_taken(s, m);
 	s->current = channel;
 	snprintf(s->sub_codec, sizeof(s->sub_codec), "%s", m->u[MI_codec] < FRAME_CODECS ?
 	    frame_codec_name((enum frame_codec)m->u[MI_codec]) : "?");
@@ -166,7 +157,6 @@ on_subscribed(struct session *s, const struct msg *m)
 		}
 		*b = (struct inbox){.channel = channel, .received = next - 1, .done = next - 1,
 		    .marked = next - 1, .safe = next - 1, .acked = next - 1, .ack_due_us = NEVER};
-		s->sub_first = next;
 		if (p != NULL && m->u[MI_resumed] != 0 && p->channel == channel && p->seq >= next) {
 			/* pushed before, not yet safe then: it comes again and is dropped */
 			b->received = b->done = p->seq;
@@ -185,7 +175,7 @@ on_subscribed(struct session *s, const struct msg *m)
 	if (p != NULL)
 		p->is_live = true;
 	if (next > b->received)
-		b->jump = next;
+		jump_add(b, next);
 	b->window = m->u[MI_window] > 0 ? min_u64(m->u[MI_window], WINDOW_MAX) : 2 << 20;
 	end_up(e);
 }
@@ -202,7 +192,10 @@ on_refused(struct session *s, const struct msg *m)
 	else
 		snprintf(why, sizeof(why), "%.40s refused our subscription: %s", s->name, text);
 	counter_add(&e->counters, C_peer_refused, 1);
+	if (msg_has(m, MI_sub))
+		want_refused(s, m);
 	if (m->u[MI_line] != 0 && relay_refused(s)) {
+		s->change.refused[0] = '\0';
 		log_notice("link: %s: %s; asking for more than is wanted", e->name, why);
 		return;
 	}
@@ -285,7 +278,7 @@ on_batch(struct session *s, const struct msg *m, zmq_msg_t *frame)
 		on_repeated(s, b, seq);
 		return;
 	}
-	if (seq > b->received + 1 && seq != b->jump)
+	if (seq > b->received + 1 && !is_jump(b, seq))
 		account_missing(s, seq - b->received - 1);
 	counter_add(k, C_frame_in, 1);
 	b->received = seq;
@@ -402,6 +395,7 @@ decode(struct session *s, struct inframe *f, uint64_t now)
 	}
 	own_probe(s, b);
 	fill_probe(b, s->name);
+	clock_fill(s, b);
 	b->source = e->host.number;
 	counter_add(k, C_frame_bytes, size);
 	counter_add(k, C_frame_raw_bytes, info.raw_len);
@@ -529,10 +523,11 @@ subscribe_give_up(struct session *s)
 {
 	struct msg m = MSG(M_UNSUBSCRIBE, s->me, s->peer);
 	struct position *p = position_find(s->end, s);
-	msg_num(&m, MI_sub, sub_number);
+	msg_num(&m, MI_sub, SUB_NUMBER);
 	session_send(s, &m);
 	if (p != NULL) {
-		free(p->asked);
+		free(p->relayed);
+		want_unref(&p->want);
 		*p = s->end->positions[--s->end->n_positions];
 	}
 	for (unsigned i = 0; i < s->n_inbox; i++) {
@@ -543,8 +538,9 @@ subscribe_give_up(struct session *s)
 	s->n_inbox = 0;
 	s->current = 0;
 	s->is_subscribed = false;
-	free(s->asked);
-	s->asked = NULL;
+	free(s->relayed);
+	s->relayed = NULL;
+	want_gone(s);
 }
 
 bool
@@ -611,6 +607,10 @@ on_stats(struct session *s, const struct msg *m)
 	}
 	if (sec.probe[0] == '\0' || !may_relay(s))
 		snprintf(sec.probe, sizeof(sec.probe), "%s", s->name);
+	sec.has_peer = s->rtt_best_us != 0;
+	sec.clock_offset_us = s->offset_us;
+	sec.rtt_us = s->rtt_us;
+	sec.lag_us = s->peer_age_us;
 	counter_add(&e->counters, C_stats_in, 1);
 	second_keep(s, &sec);
 	account_second(s, &sec);

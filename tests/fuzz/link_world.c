@@ -423,7 +423,7 @@ set_end(struct link_end *e, bool publish, bool bind)
 	    .max_peers_per_address = 16, .heartbeat_us = 2000000, .retry_min_us = 100000,
 	    .retry_max_us = 1000000, .codec = FRAME_NONE, .max_delay_us = 100000,
 	    .resume_us = 300000000, .max_channels = 24, .max_subscriptions = 4,
-	    .fields = field_set_all(), .want_codec = -1, .want_stats = true, .due_us = 0};
+	    .want_stats = true, .due_us = 0};
 	snprintf(e->name, sizeof(e->name), "end");
 	snprintf(e->addr.endpoint, sizeof(e->addr.endpoint), "tcp://192.0.2.1:5556");
 	snprintf(e->bound, sizeof(e->bound), "tcp://0.0.0.0:5556");
@@ -459,7 +459,8 @@ world_start(bool publish, bool bind, uint64_t ring, uint64_t window)
 	set_end(e, publish, bind);
 	e->ring = ring;
 	e->window = window;
-	e->filter = strv_dup(STRV(""));
+	e->want = want_new("", field_set_all(), -1);
+	assert_always(e->want != NULL);
 	e->batches = publish ? queue_new(64) : NULL;
 	e->seconds = publish ? queue_new(SECONDS_QUEUE) : NULL;
 	e->pool = batch_pool_new(publish ? UINT32_MAX : 8);

@@ -73,6 +73,81 @@ def reload(lab):
              f"--check: status {status.returncode}: {status.stderr}")
 
 
+def confirm(lab):
+    """A reload that cuts the operator and a collector off goes back by itself: endpoints of files
+    and of run time are as they were, and flows come again. Confirmed it stays."""
+    first, list_a = lab.traffic(3000, 200, "--seed", "1", name="a")
+    second, list_b = lab.traffic(3000, 200, "--seed", "2", "--start", "1700100000", name="b")
+    conf, port, out = lab.path("flowbus.conf"), lab.port(), lab.path("out.json")
+
+    def write(text):
+        with open(conf, "w", encoding="ascii") as f:
+            f.write("endpoints = ( %s );\n" % text)
+    hub = '{ name = "hub"; type = "publish"; address = "tcp://127.0.0.1:%d"; max_delay = "100ms"; }'
+    extra = '{ name = "extra"; type = "json"; address = "%s"; }' % lab.path("extra.json")
+    write(hub % port + ", " + extra)
+    probe = lab.node("probe", conf=conf)
+    collector = lab.node("collector", f"json {out} name=file time=us flush=50ms",
+                         f"subscribe tcp://127.0.0.1:{port}?connect name=in retry_min=200ms "
+                         "retry_max=400ms heartbeat=500ms")
+
+    def listed():
+        probe_rows = probe.do("show endpoints")
+        config = probe.do("show config")[0]["text"]
+        return sorted((e["name"], e["type"], e["address"], e["state"], e["from_file"])
+                      for e in probe_rows), sorted(config.replace(",", "").splitlines())
+
+    def meter(pcap, name):
+        probe.attach(f"pcap {pcap} name={name} {fb.NO_TIMEOUTS}")
+        lab.wait(lambda: probe.ended(name), "the file")
+        probe.do("detach", name)
+    lab.wait(lambda: probe.do("show subscriptions"), "the collector")
+    meter(first, "a")
+    lab.wait(lambda: fb.count_lines(out) >= sum(fb.truth_of(list_a).values()), "flows")
+    probe.attach(f"json {lab.path('mine.json')} name=mine flush=2s")
+    probe.do("set", "extra", "flush=3s")
+    before = listed()
+    # another port for the hub, extra is gone, a new one: and the operator's connection is lost
+    write(hub % lab.port() + ', { name = "new"; type = "json"; address = "%s"; }'
+          % lab.path("new.json"))
+    with probe.connect() as s:
+        s.sendall(b'{"cmd":"reload","args":["--confirm","2"]}\n')
+        lab.wait(lambda: listed() != before, "the reload")
+    fb.equal("endpoints", [e[0] for e in listed()[0]], ["hub", "mine", "new"])
+    status = probe.do("status")[0]
+    fb.check(0 < status["reload_pending_s"] <= 2 and
+             any("not confirmed" in p for p in status["problems"]), f"{status}")
+    for words in (["reload"], ["reload", "--confirm", "9"], ["save"]):
+        _, final = probe.ask(*words)
+        fb.check(final["code"] == 4091 and "--confirmed" in final["text"], f"{words}: {final}")
+    probe.attach(f"json {lab.path('meanwhile.json')} name=meanwhile")
+    lab.wait(lambda: not collector.do("show peers", "in")[0]["state"] == "up", "the cut")
+    lab.wait(lambda: probe.do("status")[0]["reload_pending_s"] is None, "the undo", 6)
+    fb.equal("endpoints after the undo", listed(), before)
+    fb.check(probe.lines("not confirmed in time, undone"), "the log says nothing")
+    lab.wait(lambda: probe.do("show subscriptions"), "the collector again")
+    meter(second, "b")
+    want = fb.truth_of(list_a) + fb.truth_of(list_b)
+    lab.wait(lambda: fb.count_lines(out) >= sum(want.values()), "flows after the undo")
+    fb.same_multiset("flows", fb.flows_of(out), want)
+    # undone at once; confirmed; neither when nothing is pending
+    fb.check(probe.do("reload", "--confirm=60s")[0]["pending_s"] > 50, "pending")
+    probe.do("reload", "--undo")
+    fb.equal("endpoints after --undo", listed(), before)
+    probe.do("reload", "--confirm", "1")
+    fb.equal("confirmed", probe.do("reload", "--confirmed"), [{"changed": 0, "pending_s": None}])
+    fb.time.sleep(1.2)
+    fb.equal("endpoints when confirmed", [e[0] for e in listed()[0]], ["hub", "mine", "new"])
+    for flag in ("--undo", "--confirmed"):
+        fb.equal(flag, probe.ask("reload", flag)[1]["code"], 4040)
+    for bad in (["--confirm", "0"], ["--confirm", "x"], ["--confirm"], ["--confirm", "5", "--undo"]):
+        fb.check(4000 <= probe.ask("reload", *bad)[1]["code"] < 4010, f"{bad}")
+    # a broken file leaves nothing pending
+    write("{ nonsense")
+    fb.check(probe.ask("reload", "--confirm", "60")[1]["code"] == 4001, "a broken file")
+    fb.equal("pending", probe.do("status")[0]["reload_pending_s"], None)
+
+
 def change_filter(lab):
     """A collector changes its filter while both run: no new connection, the right flows."""
     first, list_a = lab.traffic(6000, 400, "--seed", "1", name="a")
@@ -137,4 +212,4 @@ def atomic_attach(lab):
 
 
 if __name__ == "__main__":
-    fb.main(save_and_restart, reload, change_filter, disable_and_enable, atomic_attach)
+    fb.main(save_and_restart, reload, confirm, change_filter, disable_and_enable, atomic_attach)

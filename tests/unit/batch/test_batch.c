@@ -233,6 +233,44 @@ test_threads(void **state)
 	}
 }
 
+/* Packed and unpacked into a batch that was used before, a batch is the same; constant columns and
+ * absent values included. The bound holds. */
+static void
+test_pack(void **state)
+{
+	static const uint32_t sizes[] = {1, 2, 63, 64, 65, 1000, BATCH_ROWS, 0};
+	struct batch_pool *p = batch_pool_new(2);
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct batch *b = batch_pool_get(p), *c = batch_pool_get(p);
+		fill(b, sizes[i], (uint32_t)i);
+		for (uint32_t r = 0; r < b->n; r++) {
+			assert_true(batch_set_u(b, F_proto, r, 6));
+			assert_true(batch_set_text(b, F_probe, r, STRV("here")));
+		}
+		b->source = 7;
+		batch_seal(b, 1);
+		size_t bound = batch_pack_bound(b);
+		uint8_t *room = malloc(bound + 8);
+		memset(room, 0xa5, bound + 8);
+		size_t n = batch_pack(b, room);
+		assert_true(n <= bound && room[bound] == 0xa5);
+		assert_int_equal(batch_unpack(room, c, 9), 0);
+		assert_int_equal(c->n, b->n);
+		assert_int_equal(c->source, 7);
+		assert_int_equal(c->sealed_us, 9);
+		assert_true(c->min_start == b->min_start && c->max_end == b->max_end);
+		assert_true(field_set_eq(c->used, b->used));
+		for (uint32_t r = 0; r < b->n; r++)
+			for (int f = 0; f < F_COUNT; f++)
+				assert_same_value(b, r, c, r, (enum field)f);
+		free(room);
+		batch_unref(&b);
+		batch_unref(&c);
+	}
+	batch_pool_free(&p);
+}
+
 static void
 test_json(void **state)
 {
@@ -270,6 +308,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_seal), cmocka_unit_test(test_gather),
 	    cmocka_unit_test(test_gather_text), cmocka_unit_test(test_text_limits),
+	    cmocka_unit_test(test_pack),
 	    cmocka_unit_test(test_threads), cmocka_unit_test(test_json)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,11 +230,70 @@ engine_save(struct engine *e, unsigned *n_out, struct err *err)
 }
 
 int
-engine_reload(struct engine *e, unsigned *changed_out, struct err *err)
+engine_reload(struct engine *e, uint64_t confirm_us, unsigned *changed_out, struct err *err)
 {
+	e->pending_us = confirm_us;
 	e->n_reloads++;
 	*changed_out = 2;
 	return e->reload_result == 0 ? 0 : err_set(err, -e->reload_result, "one of them failed");
+}
+
+int
+engine_reload_confirm(struct engine *e, struct err *err)
+{
+	if (e->pending_us == 0)
+		return err_set(err, E_NOENT, "none is pending");
+	e->pending_us = 0;
+	return 0;
+}
+
+int
+engine_reload_undo(struct engine *e, unsigned *changed_out, struct err *err)
+{
+	*changed_out = 2;
+	return engine_reload_confirm(e, err);
+}
+
+uint64_t
+engine_reload_pending_us(const struct engine *e)
+{
+	return e->pending_us;
+}
+
+static void
+tested(void *arg, uint64_t now_us)
+{
+	static const struct strv row[] = {{"{\"proto\":6}", 11}};
+	struct engine *e = arg;
+	struct engine_test t = {.asked_us = e->test.last_us, .span_us = 5000000, .seen = 10,
+	    .matched = 4, .codec = FRAME_ZSTD, .encoded = 4, .frames = 1, .bytes_raw = 90,
+	    .bytes = 45, .rows = row, .n_rows = 1};
+	(void)now_us;
+	loop_timer_del(&e->test_timer);
+	if (e->test.fn != NULL)
+		e->test.fn(e->test.arg, &t);
+	e->test.fn = NULL;
+}
+
+int
+engine_filter_test(struct engine *e, struct filter **filter, const struct engine_test_ask *asked,
+    struct engine_test_job **out, struct err *err)
+{
+	if (e->test_timer != NULL)
+		return err_set(err, E_BUSY, "one is under way");
+	filter_free(filter);
+	e->test = *asked;
+	e->test_timer = loop_timer_add(e->loop, 0, 0, tested, e);
+	*out = (struct engine_test_job *)(void *)e;
+	return 0;
+}
+
+void
+engine_filter_test_cancel(struct engine_test_job **job)
+{
+	if (*job != NULL)
+		((struct engine *)(void *)*job)->test.fn = NULL;
+	*job = NULL;
 }
 
 int

@@ -30,6 +30,9 @@ struct engine {
 	struct engine_tap *tap;
 	struct engine_listener *listener;
 	int reload_result;
+	uint64_t pending_us;
+	struct engine_test_ask test; /* answered by the timer; fn NULL: cancelled */
+	struct loop_timer *test_timer;
 };
 
 /** An engine with one capture endpoint "lan" and one publish endpoint "hub". */

@@ -68,6 +68,7 @@ good_args(const char *id)
 	    {"key_trust", "\"alice\",\"fbp1-x\""},
 	    {"key_revoke", "\"alice\""},
 	    {"key_token", "\"alice\",\"--for\",\"5m\""},
+	    {"filter_test", "\"proto\",\"tcp\",\"--last\",\"5s\""},
 	    {"log", "\"err\""},
 	    {"help", "\"attach\",\"capture\""},
 	};

@@ -10,7 +10,7 @@ reload(struct engine *e)
 {
 	unsigned changed = 0;
 	memset(&last_error, 0, sizeof(last_error));
-	if (engine_reload(e, &changed, &last_error) != 0)
+	if (engine_reload(e, 0, &changed, &last_error) != 0)
 		fail_msg("reload: %s", last_error.text);
 	return changed;
 }
@@ -66,7 +66,7 @@ partly(struct engine *e)
 	write_file("c", "endpoints = ({name=\"a\";type=\"json\";address=\"/nonexistent/x\";},"
 	    "{name=\"b\";type=\"pcap\";address=\"%s\";},"
 	    "{name=\"new\";type=\"json\";address=\"%s\";});", file_of("missing"), file_of("n"));
-	assert_int_equal(engine_reload(e, &changed, &last_error), -E_PARTLY);
+	assert_int_equal(engine_reload(e, 0, &changed, &last_error), -E_PARTLY);
 	assert_int_equal(changed, 1);
 	assert_non_null(strstr(last_error.text, "2 of the changes"));
 	assert_int_equal(look(e, "a").state, PORT_UP);
@@ -76,14 +76,14 @@ partly(struct engine *e)
 	assert_int_equal(look(e, "new").state, PORT_UP);
 	/* broken files change nothing at all */
 	write_file("c", "endpoints = = (); # two\n");
-	assert_int_equal(engine_reload(e, &changed, &last_error), -E_SYNTAX);
+	assert_int_equal(engine_reload(e, 0, &changed, &last_error), -E_SYNTAX);
 	assert_int_equal(last_error.line, 1);
 	assert_int_equal(count(e), 3);
 	/* one that was attached at run time is not taken over by a file */
 	assert_int_equal(attach(e, "json %s name=mine", file_of("m")), 0);
 	write_file("c", "endpoints = ({name=\"mine\";type=\"json\";address=\"%s\";});",
 	    file_of("other"));
-	assert_int_equal(engine_reload(e, &changed, &last_error), -E_PARTLY);
+	assert_int_equal(engine_reload(e, 0, &changed, &last_error), -E_PARTLY);
 	assert_non_null(strstr(last_error.text, "detach it first"));
 	assert_string_equal(look(e, "mine").address, file_of("m"));
 }
@@ -186,7 +186,7 @@ save_refused(struct engine *e)
 	unsigned n;
 	assert_int_equal(engine_save(e, &n, &last_error), -E_INVAL);
 	assert_non_null(strstr(last_error.text, "--config"));
-	assert_int_equal(engine_reload(e, &n, &last_error), -E_INVAL);
+	assert_int_equal(engine_reload(e, 0, &n, &last_error), -E_INVAL);
 }
 
 static void
