@@ -180,21 +180,22 @@ msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *scratch)
 	msg_num(m, MI_flows_new, s->flows_new);
 	msg_num(m, MI_flows_ended, s->flows_ended);
 	msg_num(m, MI_late, s->late_us);
-	if (s->totals.is_known) {
-		size_t at = scratch->n;
+	size_t totals = scratch->n;
+	if (s->totals.is_known)
 		totals_visit((struct stats_totals *)(uintptr_t)&s->totals, put_total, scratch);
-		if (scratch->err == 0)
-			msg_text(m, MI_totals,
-			    (struct strv){(const char *)scratch->p + at, scratch->n - at});
-	}
-	size_t at = scratch->n;
+	size_t apps = scratch->n;
 	for (uint32_t i = 0; i < s->n_apps && i < STATS_APPS; i++) {
 		buf_text(scratch, strv_of(s->apps[i].name));
 		buf_varint(scratch, s->apps[i].flows);
 		buf_varint(scratch, s->apps[i].bytes);
 	}
-	if (scratch->err == 0 && scratch->n > at)
-		msg_text(m, MI_apps, (struct strv){(const char *)scratch->p + at, scratch->n - at});
+	if (scratch->err != 0)
+		return;
+	const char *p = (const char *)scratch->p;
+	if (apps > totals)
+		msg_text(m, MI_totals, (struct strv){p + totals, apps - totals});
+	if (scratch->n > apps)
+		msg_text(m, MI_apps, (struct strv){p + apps, scratch->n - apps});
 }
 
 int

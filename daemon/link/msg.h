@@ -71,7 +71,7 @@ void msg_copy(const struct msg *m, enum msg_item i, char *out, size_t size);
 
 /**
  * Statistics as items and back; @scratch is where totals and applications are put, borrowed by
- * @m: it must not move, 1 KiB is enough.
+ * @m; 1 KiB is enough.
  */
 void msg_put_stats(struct msg *m, const struct stats_second *s, struct buf *scratch);
 int msg_get_stats(const struct msg *m, struct stats_second *out);

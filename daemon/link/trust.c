@@ -189,7 +189,7 @@ load(const char *dir, struct loaded *l, struct err *err)
 int
 trust_open(const char *dir, struct trust **out, struct err *err)
 {
-	struct loaded l;
+	struct loaded l = {NULL, 0, 0};
 	struct trust *t = calloc(1, sizeof(*t));
 	if (t == NULL)
 		return err_set(err, E_NOMEM, "out of memory");
@@ -255,7 +255,7 @@ put_list(struct trust *t, struct loaded *l)
 int
 trust_reload(struct trust *t, struct err *err)
 {
-	struct loaded l;
+	struct loaded l = {NULL, 0, 0};
 	pthread_mutex_lock(&t->files);
 	int rc = load(t->dir, &l, err);
 	if (rc == 0)
@@ -323,7 +323,7 @@ copy_list(struct trust *t, struct loaded *out)
 static int
 add_locked(struct trust *t, const char *name, const uint8_t key[KEY_SIZE], struct err *err)
 {
-	struct loaded l;
+	struct loaded l = {NULL, 0, 0};
 	unsigned here = 0;
 	char print[KEY_PRINT];
 	trust_print(key, print);
@@ -402,7 +402,7 @@ is_meant(const struct trusted *k, struct strv which)
 int
 trust_remove(struct trust *t, const char *name, struct strv which, struct err *err)
 {
-	struct loaded l;
+	struct loaded l = {NULL, 0, 0};
 	unsigned n = 0, here = 0;
 	int rc = check_name(name, err);
 	if (rc != 0)

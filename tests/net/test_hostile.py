@@ -102,9 +102,9 @@ class Hostile:
         r = self.rnd
         sound = {"role": self.role, "proto_min": 1, "proto_max": 1, "protocol": 1, "channel":
                  self.channel or 77, "seq": self.next + r.randrange(3), "next": self.next, "sub": 1,
-                 "node_id": self.claim if self.claim and r.random() < 0.2 else 9 + r.randrange(3),
+                 "node_id": self.claim if self.claim and r.random() < 0.4 else 9 + r.randrange(3),
                  "from": self.next, "to": self.next + r.randrange(2), "stats": 1,
-                 "end": b"end", "name": b"hostile", "filter": r.choice(FILTERS).encode()[:most]}
+                 "end": r.choice((b"end", b"in", b"out")), "name": b"hostile", "filter": r.choice(FILTERS).encode()[:most]}
         if item in sound and r.random() < 0.9:
             return sound[item]
         if kind == "U":
@@ -164,8 +164,7 @@ def fight(rnd, lab, hostiles, ports, meter):
             meter()
         if rounds % 100 == 7:
             shout(rnd.choice(ports))
-    for h in hostiles:
-        fb.check(h.n > 20, f"a hostile peer of {h.address} said only {h.n} messages")
+    fb.check(sum(h.n for h in hostiles) > 300, "hostile peers hardly said a word")
     print(f"        {sum(h.n for h in hostiles)} messages of {len(hostiles)} peers, {rounds} rounds")
     for h in hostiles:
         h.sock.close(0)

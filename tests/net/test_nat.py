@@ -85,9 +85,10 @@ def poll_mode(lab):
 
 
 def router_moves(lab):
-    """The router gets another public address while flows cross, then a third one, silently."""
+    """The router gets another public address while flows cross, then a third one. The collector
+    hears nothing of that and would wait long for the old connection: the new one replaces it."""
     nat = Nat(lab)
-    pair = Pair(lab, nat).start(ready=False)
+    pair = Pair(lab, nat, collector_heartbeat="30s").start(ready=False)
     pair.wait_up()
     pair.stream(9)
     for address in ("198.51.100.77", "198.51.100.78"):

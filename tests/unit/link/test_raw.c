@@ -85,7 +85,8 @@ statistics_survive(void **state)
 	struct stats_second s = {.second = -5, .interface = "eth0", .probe = "p", .packets = 1,
 	    .bytes = UINT64_MAX, .drops_kernel = 2, .drops_if = 3, .drops_own = 4, .non_ip = 5,
 	    .malformed = 6, .flows_active = 7, .flows_new = 8, .flows_ended = 9, .late_us = 10,
-	    .n_apps = STATS_APPS}, r;
+	    .n_apps = STATS_APPS,
+	    .totals = {true, 11, 12, UINT64_MAX, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}}, r;
 	struct buf out = buf_init(0), apps = buf_init(0);
 	struct msg m = MSG(M_STATS, 1, 2), d;
 	(void)state;
@@ -609,6 +610,75 @@ gone_between_two_parts(bool binds)
 }
 
 static void
+send_gap(void *s, uint64_t peer, uint64_t seq, uint64_t cause, bool unknown)
+{
+	struct msg m = MSG(M_GAP, 33, peer);
+	msg_num(&m, MI_channel, 9);
+	msg_num(&m, MI_from, seq);
+	msg_num(&m, MI_to, seq);
+	msg_num(&m, MI_flows, seq);
+	msg_num(&m, MI_bytes, 1);
+	msg_num(&m, MI_cause, cause);
+	if (unknown)
+		msg_num(&m, MI_unknown, 1);
+	raw_send_to(s, NULL, 0, &m, (struct strv){NULL, 0});
+}
+
+static void
+send_ledger(void *s, uint64_t peer, struct strv ledger)
+{
+	struct msg m = MSG(M_PING, 33, peer);
+	msg_num(&m, MI_time, 1);
+	msg_num(&m, MI_mono, 1);
+	msg_text(&m, MI_ledger, ledger);
+	raw_send_to(s, NULL, 0, &m, (struct strv){NULL, 0});
+}
+
+/* What a probe of another version may say: causes and numbers not known here. */
+static void
+what_a_probe_tells(void **state)
+{
+	struct end a;
+	struct link_account x = {0};
+	uint8_t rid[64];
+	int port = free_port(), rid_n;
+	(void)state;
+	end_open(node, &a, "subscribe tcp://127.0.0.1:%d?bind heartbeat=20s", port);
+	void *s = raw_open(ZMQ_DEALER, port);
+	uint64_t peer = raw_probe(s, false, rid, &rid_n);
+	send_gap(s, peer, 1, GAP_RING_FULL, false);
+	send_gap(s, peer, 2, 99, true);
+	send_gap(s, peer, 3, GAP_PROBE_RESTART, false);
+	/* subscription 7 is not ours; ours has two causes more than we know: 100 and 20 flows */
+	send_ledger(s, peer, STRV("\x07\x01\x05\x01\x12\xc8\x01\x0a\xbe\x01\x12\x03\x04\x05\x06"
+	    "\x00\x0a\x00\x00\x00\x00\x1e\x00\x64\x14"));
+	for (int i = 0; i < 1000 && (end_counter(&a, C_flow_lost_gap) < 6 || !x.is_told); i++) {
+		clock_sleep_us(5000);
+		account_row(&a, &x);
+	}
+	assert_int_equal(x.gap_flows[GAP_RING_FULL], 1);
+	assert_int_equal(x.gap_flows[GAP_SEVERAL], 2);
+	assert_int_equal(x.gap_flows[GAP_PROBE_RESTART], 3);
+	assert_int_equal(x.gaps_unknown, 2);
+	assert_int_equal(x.unknown_causes, 1 << GAP_SEVERAL | 1 << GAP_PROBE_RESTART);
+	assert_int_equal(x.told.offered, 200);
+	assert_int_equal(x.told.passed, 190);
+	assert_int_equal(x.told.spooled, 5);
+	assert_int_equal(x.told.early, 6);
+	assert_int_equal(x.told.lost_by[GAP_RING_FULL], 10);
+	assert_int_equal(x.told.lost_by[GAP_SEVERAL], 30 + 100 + 20);
+	/* one that ends in the middle changes nothing */
+	send_ledger(s, peer, STRV("\x01\x12\xc9"));
+	for (int i = 0; i < 1000 && end_counter(&a, C_msg_bad) < 1; i++)
+		clock_sleep_us(5000);
+	assert_int_equal(end_counter(&a, C_msg_bad), 1);
+	account_row(&a, &x);
+	assert_int_equal(x.told.offered, 200);
+	zmq_close(s);
+	end_close(&a, false);
+}
+
+static void
 a_probe_gone_between_two_parts(void **state)
 {
 	(void)state;
@@ -776,6 +846,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(messages_survive),
+	    cmocka_unit_test(what_a_probe_tells),
 	    cmocka_unit_test(statistics_survive),
 	    cmocka_unit_test(fields_survive),
 	    cmocka_unit_test(sessions_are_checked),
