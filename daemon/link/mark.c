@@ -20,11 +20,21 @@ inbox_open(const struct inbox *b)
 	return b->done != b->safe;
 }
 
+/* Its connection was lost after flows were pushed and before the mark that makes them safe. */
+static bool
+position_open(const struct position *x)
+{
+	return !x->is_live && x->seq != x->safe;
+}
+
 bool
 mark_open(const struct link_end *e)
 {
 	if (e->link->mark_fn == NULL)
 		return false;
+	for (unsigned i = 0; i < e->n_positions; i++)
+		if (position_open(&e->positions[i]))
+			return true;
 	for (const struct session *s = e->sessions; s != NULL; s = s->next)
 		for (unsigned i = 0; i < s->n_inbox; i++)
 			if (inbox_open(&s->inbox[i]))
@@ -50,10 +60,14 @@ static uint64_t
 next_due(const struct link *l, uint64_t now)
 {
 	uint64_t due = NEVER;
-	for (const struct link_end *e = l->ends; e != NULL; e = e->next)
+	for (const struct link_end *e = l->ends; e != NULL; e = e->next) {
+		for (unsigned i = 0; i < e->n_positions; i++)
+			if (position_open(&e->positions[i]))
+				due = now;
 		for (const struct session *s = e->sessions; s != NULL; s = s->next)
 			for (unsigned i = 0; i < s->n_inbox; i++)
 				due = min_u64(due, inbox_due(s, &s->inbox[i], now));
+	}
 	return due == NEVER || due > l->mark_due_us ? due : l->mark_due_us;
 }
 

@@ -6,6 +6,7 @@ import signal
 import time
 
 import fb
+import load
 
 
 def captures(lab, n, packets=6000, flows=400):
@@ -186,8 +187,35 @@ def stop_delivers(lab):
     fb.same_multiset("flows at the end", fb.flows_of(pair.out), truth[0])
 
 
+def stopped_while_away(lab):
+    """A collector that is ended in order while its probe is dead: what it had written and not yet
+    saved a position for is not there twice when both are back."""
+    os.mkdir(lab.path("spool"))
+    pair = fb.Pair(lab, json_options="fields=src_addr", publish="spool=" + lab.path("spool")).start()
+    flood = load.Flood(lab, 20000, 60)
+    flood_text = f"pcap {flood.path} name=flood {load.METER}"
+    pair.probe.attach(flood_text)
+    pair.probe.attached.append(flood_text)
+    for _ in range(3):
+        n = fb.count_lines(pair.out)
+        lab.wait(lambda n=n: fb.count_lines(pair.out) > n + 30000, "more flows")
+        pair.probe.kill()
+        lab.wait(lambda: pair.collector.endpoint("in")["state"] != "up" or
+                 not any(p["state"] == "up" for p in pair.collector.do("show peers", "in")),
+                 "the link to be down")
+        pair.collector.stop()
+        pair.probe.start()
+        pair.collector.start()
+        pair.ready()
+    flood.stop()
+    lab.wait(lambda: pair.probe.ended("flood"), "the end of the input")
+    pair.settled()
+    pair.collector.stop()
+    load.verify(pair.out, flood).once("the collector")
+
+
 connection_cut.limit = 150
 probe_killed.limit = 150
 if __name__ == "__main__":
     fb.main(late_attach, collector_killed, collector_gone_too_long, probe_killed, any_order,
-            connection_cut, slow_collector, detach_drain, stop_delivers)
+            connection_cut, slow_collector, detach_drain, stop_delivers, stopped_while_away)
