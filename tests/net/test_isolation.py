@@ -240,7 +240,24 @@ def stuck_output(lab):
     fb.os.close(r)
 
 
-for t in (stopped, slow_reader, never_acknowledges, connects_again_and_again, stuck_output):
+def file_waits_for_pipe(lab):
+    """What is read from a file waits for a slow pipe however long it takes: nothing is lost."""
+    pcap, flow_list = lab.traffic(60000, 20000)
+    out = lab.path("file.json")
+    p = lab.spawn([fb.program("flowbusd"), "--once", "--set", f"state_dir={lab.dir}", "--attach",
+                   f"pcap {pcap} {fb.NO_TIMEOUTS} app=off max_batches=4", "--attach",
+                   "json - name=pipe queue=4", "--attach", f"json {out}"],
+                  stdout=fb.subprocess.PIPE, stderr=fb.subprocess.DEVNULL)
+    time.sleep(4)                           # more than an output may keep what may not wait
+    lines = p.stdout.read().count(b"\n")
+    fb.equal("status", p.wait(), 0)
+    want = sum(fb.truth_of(flow_list).values())
+    fb.equal("records in the file and through the pipe", (fb.count_lines(out), lines), (want, want))
+
+
+for t in (stopped, slow_reader, never_acknowledges, connects_again_and_again, stuck_output,
+          file_waits_for_pipe):
     t.limit = 150
 if __name__ == "__main__":
-    fb.main(stopped, slow_reader, never_acknowledges, connects_again_and_again, stuck_output)
+    fb.main(stopped, slow_reader, never_acknowledges, connects_again_and_again, stuck_output,
+            file_waits_for_pipe)
