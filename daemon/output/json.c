@@ -41,7 +41,7 @@ struct json {
 	char path[256]; /* "-" is stdout */
 	bool is_stdout;
 	bool is_file; /* regular: is cut after a failed write, rotated, synced */
-	bool is_pipe; /* a pipe, terminal or the like: is as slow as who reads it */
+	bool is_pipe; /* or a terminal: is as slow as who reads it */
 	int fd;
 	struct queue *queue;
 	struct wake wake;
@@ -93,6 +93,12 @@ settings_new(const struct conf_endpoint *conf, struct settings **out, struct err
 	return 0;
 }
 
+static bool
+is_read_by_somebody(const struct stat *st, int fd)
+{
+	return S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode) || isatty(fd);
+}
+
 static int
 open_file(struct json *j)
 {
@@ -104,7 +110,7 @@ open_file(struct json *j)
 		return -E_IO;
 	bool known = fstat(j->fd, &st) == 0;
 	j->is_file = known && S_ISREG(st.st_mode);
-	j->is_pipe = known && !j->is_file;
+	j->is_pipe = known && is_read_by_somebody(&st, j->fd);
 	j->size = j->is_file ? (uint64_t)st.st_size : 0;
 	j->opened_us = clock_mono_us();
 	return 0;
@@ -118,8 +124,8 @@ open_stdout(struct json *j)
 	struct stat st;
 	bool known = fstat(STDOUT_FILENO, &st) == 0;
 	j->fd = -1;
-	j->is_pipe = known && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode));
-	if (j->is_pipe)
+	j->is_pipe = known && is_read_by_somebody(&st, STDOUT_FILENO);
+	if (known && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
 		j->fd = open("/proc/self/fd/1", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (j->fd < 0)
 		j->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
