@@ -91,25 +91,22 @@ receive_one(struct link_end *e, uint64_t now)
 static void
 receive(struct link_end *e, uint64_t now)
 {
-	int i = 0;
-	while (i < RECV_BURST && receive_one(e, now))
-		i++;
-	if (i == RECV_BURST)
-		end_due(e, 0);
-}
-
-static void
-send_waiting(struct link_end *e, uint64_t now)
-{
-	if (e->is_publish) {
-		publish_pump(e, now);
-		return;
+	/* A thousand peers say two thousand things a second: what is not read in time makes them look
+	 * dead. */
+	uint64_t until = 0;
+	for (unsigned i = 1; receive_one(e, now); i++) {
+		if (i % RECV_BURST != 0)
+			continue;
+		uint64_t t = clock_mono_us();
+		if (until == 0)
+			until = t + TURN_US;
+		e->unread = t >= until;
+		if (e->unread) {
+			end_due(e, 0);
+			return;
+		}
 	}
-	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		s->blocked = false;
-		if (!s->dead && !session_flush(s) && s->blocked)
-			end_due(e, now + BLOCKED_US);
-	}
+	e->unread = false;
 }
 
 /* The end has said what it had to, or its time is over. True: it is gone. */
@@ -157,10 +154,10 @@ end_round(struct link_end *e, uint64_t now)
 		publish_queues(e, now);
 	else
 		subscribe_work(e, now);
-	send_waiting(e, now);
+	session_pump(e, now);
 	if (is_due) {
 		end_due(e, end_tick(e, now));
-		send_waiting(e, now);
+		session_pump(e, now);
 	}
 	session_reap(e);
 	return e->due_us;

@@ -379,7 +379,7 @@ dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 		if (d->state == DIAL_TRYING && !d->handshake)
 			dial_failed(e, ZMQ_EVENT_DISCONNECTED, 0, now);
 		else if (e->sessions != NULL)
-			e->sessions->dead = true; /* what it said last is still to be read */
+			session_die(e->sessions, "connection lost"); /* what it said last is still to be read */
 		else
 			sock_down(e, false, "connection lost");
 		break;
@@ -433,7 +433,8 @@ conn_add(struct link_end *e, int fd)
 	}
 	struct conn *c = &e->conns[e->n_conns++];
 	*c = (struct conn){.fd = fd, .born_us = e->link->now_us};
-	end_due(e, c->born_us + MUTE_US);
+	e->conns_us = min_u64(e->conns_us, c->born_us + MUTE_US);
+	end_due(e, e->conns_us);
 	/* the descriptor may be another connection's by now */
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
@@ -451,7 +452,7 @@ conn_gone(struct link_end *e, struct conn *c)
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
 		if (s->fd == c->fd && strcmp(s->seen, c->address) == 0) {
 			/* what it said last, an ACK perhaps, is still to be read */
-			s->dead = true;
+			session_die(s, "connection lost");
 			break;
 		}
 	}
@@ -485,6 +486,8 @@ conns_tick(struct link_end *e, uint64_t now)
 {
 	uint64_t due = NEVER;
 	char address[64], ip[48];
+	if (now < e->conns_us)
+		return e->conns_us;
 	for (unsigned i = 0; i < e->n_conns; i++) {
 		struct conn *c = &e->conns[i];
 		if (c->counted)
@@ -499,7 +502,7 @@ conns_tick(struct link_end *e, uint64_t now)
 		c->born_us = now;
 		due = min_u64(due, now + MUTE_US);
 	}
-	return due;
+	return e->conns_us = due;
 }
 
 static void

@@ -140,7 +140,7 @@ on_subscribed(struct session *s, const struct msg *m)
 	if (b == NULL) {
 		b = inbox_new(s);
 		if (b == NULL) {
-			s->dead = true;
+			session_die(s, "out of memory, or too many subscriptions change");
 			return;
 		}
 		*b = (struct inbox){.channel = channel, .received = next - 1, .done = next - 1,
@@ -196,7 +196,7 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 	if (f == NULL || b->waiting_bytes + size > b->window + FRAME_MAX) {
 		free(f);
 		log_warn("link: %s: %s sends more than its window, cutting it off", e->name, s->name);
-		s->dead = true;
+		session_die(s, "sends more than its window");
 		return;
 	}
 	*f = (struct inframe){.is_gap = frame == NULL, .seq = b->received, .flows = m->u[MI_flows]};
@@ -355,7 +355,7 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 		(*left)--;
 		if (b->ack_due_us == NEVER) {
 			b->ack_due_us = now + ACK_US;
-			end_due(s->end, b->ack_due_us);
+			session_due(s->end, b->ack_due_us);
 		}
 		subscribe_ack(s, false, now);
 	}
