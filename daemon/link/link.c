@@ -109,24 +109,44 @@ receive(struct link_end *e, uint64_t now)
 	e->unread = false;
 }
 
-/* The end has said what it had to, or its time is over. True: it is gone. */
+static void
+say_bye(struct link_end *e, uint64_t now)
+{
+	for (struct session *s = e->sessions; s != NULL; s = s->next) {
+		if (!e->is_publish && s->up)
+			subscribe_ack(s, true, now);
+		session_bye(s, "detached or stopping");
+	}
+	e->said_bye = true;
+	e->drain_us = now + BYE_US;
+}
+
+/*
+ * The end has said what it had to, or its time is over. True: it is gone. A bound socket is open
+ * until the peers have read BYE and left: closed before, what they still send stops libzmq's
+ * reading, and when one then leaves and a heartbeat is due within the linger time, libzmq 4.3.4
+ * aborts the process (stream_engine_base.cpp: !_io_error).
+ */
 static bool
 drained(struct link_end *e, uint64_t now)
 {
 	struct link *l = e->link;
 	if (!e->draining)
 		return false;
-	bool busy = e->is_publish ? publish_busy(e) : subscribe_busy(e) || mark_open(e);
+	bool busy = e->said_bye ? e->is_bind && e->n_sessions > 0 : e->is_publish ? publish_busy(e) :
+	    subscribe_busy(e) || mark_open(e);
 	if (now < e->drain_us && busy) {
 		end_due(e, min_u64(e->drain_us, now + 2 * BLOCKED_US));
 		return false;
 	}
-	l->left_open |= mark_open(e);
-	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		if (!e->is_publish && s->up)
-			subscribe_ack(s, true, now);
-		session_bye(s, "detached or stopping");
+	if (!e->said_bye) {
+		say_bye(e, now);
+		if (e->is_bind && e->n_sessions > 0) {
+			end_due(e, now + 2 * BLOCKED_US);
+			return false;
+		}
 	}
+	l->left_open |= mark_open(e);
 	sock_close(e);
 	while (e->sessions != NULL)
 		session_drop(e->sessions, "detached here");
@@ -152,7 +172,7 @@ end_round(struct link_end *e, uint64_t now)
 	greet_poll(e, now);
 	if (e->is_publish)
 		publish_queues(e, now);
-	else
+	else if (!e->said_bye)
 		subscribe_work(e, now);
 	session_pump(e, now);
 	if (is_due) {

@@ -50,6 +50,7 @@ enum {
 #define TICK_US     UINT64_C(100)   /* a session's share of the time between two looks at all */
 #define HELLO_US    UINT64_C(5000000)
 #define TAKEOVER_US UINT64_C(2000000)
+#define BYE_US      UINT64_C(300000)
 #define NEVER       UINT64_MAX
 
 struct session;
@@ -375,7 +376,7 @@ struct link_end {
 	bool starved;             /* frames wait for batches to come home */
 	uint64_t next_sub;
 	/* orderly stop */
-	bool draining;
+	bool draining, said_bye;
 	uint64_t drain_us;
 	struct call *drain_call;
 };

@@ -620,6 +620,9 @@ session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now)
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
 	}
+	/* what it is sent from now on it leaves to the next session */
+	if (e->said_bye && (!e->is_publish || m.type == M_HELLO))
+		return;
 	struct session *s = rid != NULL ? session_find(e, zmq_msg_data(rid), zmq_msg_size(rid)) :
 					  e->sessions;
 	if (e->is_bind && m.type == M_HELLO) {

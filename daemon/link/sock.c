@@ -161,8 +161,8 @@ sock_close(struct link_end *e)
 {
 	greet_stop(&e->greet);
 	if (e->sock != NULL) {
-		/* what was said last, BYE, may still leave */
-		sock_set(e->sock, ZMQ_LINGER, e->n_sessions > 0 ? 300 : 0);
+		/* what was said last, BYE, may still leave; bound sockets have waited (link.c) */
+		sock_set(e->sock, ZMQ_LINGER, !e->is_bind && e->n_sessions > 0 ? 300 : 0);
 		zmq_socket_monitor(e->sock, NULL, 0);
 		zmq_close(e->sock);
 	}
