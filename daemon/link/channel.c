@@ -114,6 +114,14 @@ channel_free(struct channel *ch)
 	free(ch);
 }
 
+void
+channel_wake(struct channel *ch)
+{
+	for (struct cursor *c = ch->cursors; c != NULL; c = c->next)
+		if (c->sess != NULL)
+			session_wake(c->sess);
+}
+
 /* Rows that passed and cannot even become a hole: out of memory. */
 static void
 lose(struct channel *ch, uint64_t flows)
@@ -149,11 +157,13 @@ add_frame(struct channel *ch, const struct buf *bytes, uint32_t flows, size_t ra
 		return;
 	}
 	if (s.len > 0) {
+		counter_add(&ch->end->counters, C_frame_made, 1);
 		counter_add(&ch->end->counters, C_frame_bytes, bytes->n);
 		counter_add(&ch->end->counters, C_frame_raw_bytes, raw);
 	}
 	if (ch->cursors == NULL)
 		channel_trim(ch);
+	channel_wake(ch);
 	channel_bound(ch);
 }
 

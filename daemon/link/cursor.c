@@ -237,6 +237,8 @@ cursor_drop(struct cursor *c, const struct slot *s, enum gap_cause cause)
 	lost(c, s->flows, cause);
 	gap_add(c, &g);
 	c->at = s->to + 1;
+	if (c->sess != NULL)
+		session_wake(c->sess);
 }
 
 /* Its subscriber had more than we remembered when we were killed: that is acknowledged. */
@@ -383,12 +385,14 @@ cursor_pump(struct cursor *c)
 			cursor_drop(c, slot, slot->cause);
 		} else if (slot->f == NULL) {
 			channel_fetch(c->ch, slot);
+			if (!slot->is_wanted)
+				return false; /* not asked for: later again */
 			break; /* goes on when it is read */
 		} else if (send_frame(c, slot) != 0) {
 			return false;
 		}
 	}
-	return true;
+	return c->fl_n < c->fl_cap || c->fl_n >= FLIGHT_MAX; /* else: no memory */
 }
 
 bool

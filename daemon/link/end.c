@@ -33,10 +33,7 @@ end_tick(struct link_end *e, uint64_t now)
 {
 	uint64_t due = min_u64(sock_tick(e, now), fault_tick(e, now));
 	due = min_u64(due, enrol_tick(e, now));
-	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
-		next = s->next;
-		due = min_u64(due, session_tick(s, now));
-	}
+	due = min_u64(due, session_ticks(e, now));
 	return min_u64(due, e->is_publish ? publish_tick(e, now) : want_tick(e, now));
 }
 
@@ -314,6 +311,9 @@ set_call(struct link *l, void *arg, struct call *c)
 	}
 	e->codec = w->codec;
 	channel_unblock(e);
+	for (struct session *s = e->sessions; s != NULL; s = s->next)
+		session_wake(s); /* the window may be wider */
+	e->parked_us = 0;
 	end_due(e, 0);
 	return 0;
 }

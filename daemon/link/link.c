@@ -91,45 +91,62 @@ receive_one(struct link_end *e, uint64_t now)
 static void
 receive(struct link_end *e, uint64_t now)
 {
-	int i = 0;
-	while (i < RECV_BURST && receive_one(e, now))
-		i++;
-	if (i == RECV_BURST)
-		end_due(e, 0);
+	/* A thousand peers say two thousand things a second: what is not read in time makes them look
+	 * dead. */
+	uint64_t until = 0;
+	for (unsigned i = 1; receive_one(e, now); i++) {
+		if (i % RECV_BURST != 0)
+			continue;
+		uint64_t t = clock_mono_us();
+		if (until == 0)
+			until = t + TURN_US;
+		e->unread = t >= until;
+		if (e->unread) {
+			end_due(e, 0);
+			return;
+		}
+	}
+	e->unread = false;
 }
 
 static void
-send_waiting(struct link_end *e, uint64_t now)
+say_bye(struct link_end *e, uint64_t now)
 {
-	if (e->is_publish) {
-		publish_pump(e, now);
-		return;
-	}
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		s->blocked = false;
-		if (!s->dead && !session_flush(s) && s->blocked)
-			end_due(e, now + BLOCKED_US);
+		if (!e->is_publish && s->up)
+			subscribe_ack(s, true, now);
+		session_bye(s, "detached or stopping");
 	}
+	e->said_bye = true;
+	e->drain_us = now + BYE_US;
 }
 
-/* The end has said what it had to, or its time is over. True: it is gone. */
+/*
+ * The end has said what it had to, or its time is over. True: it is gone. A bound socket is open
+ * until the peers have read BYE and left: closed before, what they still send stops libzmq's
+ * reading, and when one then leaves and a heartbeat is due within the linger time, libzmq 4.3.4
+ * aborts the process (stream_engine_base.cpp: !_io_error).
+ */
 static bool
 drained(struct link_end *e, uint64_t now)
 {
 	struct link *l = e->link;
 	if (!e->draining)
 		return false;
-	bool busy = e->is_publish ? publish_busy(e) : subscribe_busy(e) || mark_open(e);
+	bool busy = e->said_bye ? e->is_bind && e->n_sessions > 0 : e->is_publish ? publish_busy(e) :
+	    subscribe_busy(e) || mark_open(e);
 	if (now < e->drain_us && busy) {
 		end_due(e, min_u64(e->drain_us, now + 2 * BLOCKED_US));
 		return false;
 	}
-	l->left_open |= mark_open(e);
-	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		if (!e->is_publish && s->up)
-			subscribe_ack(s, true, now);
-		session_bye(s, "detached or stopping");
+	if (!e->said_bye) {
+		say_bye(e, now);
+		if (e->is_bind && e->n_sessions > 0) {
+			end_due(e, now + 2 * BLOCKED_US);
+			return false;
+		}
 	}
+	l->left_open |= mark_open(e);
 	sock_close(e);
 	while (e->sessions != NULL)
 		session_drop(e->sessions, "detached here");
@@ -157,12 +174,12 @@ end_round(struct link_end *e, uint64_t now)
 	greet_poll(e, now);
 	if (e->is_publish)
 		publish_queues(e, now);
-	else
+	else if (!e->said_bye)
 		subscribe_work(e, now);
-	send_waiting(e, now);
+	session_pump(e, now);
 	if (is_due) {
 		end_due(e, end_tick(e, now));
-		send_waiting(e, now);
+		session_pump(e, now);
 	}
 	session_reap(e);
 	return e->due_us;

@@ -34,7 +34,7 @@ enum {
 	RECV_HWM = 4096,         /* above what any window allows in flight */
 	FLIGHT_MAX = 1024,       /* frames and gaps sent and not acknowledged, per cursor */
 	CONTROL_MAX = 512,       /* control messages waiting for one blocked peer */
-	RECV_BURST = 256,        /* messages taken from one socket before others have a turn */
+	RECV_BURST = 256,        /* messages taken from one socket before the clock is looked at */
 	PARTS_MAX = 4,
 	FRAME_MAX = FRAME_RAW_MAX + (64 << 10),
 	STRANGERS_MAX = 256,     /* connections that have not said HELLO, above max_peers */
@@ -54,9 +54,12 @@ enum {
 #define WINDOW_MAX  (UINT64_C(1) << 30) /* whatever a publisher says: the greatest `window` */
 #define ACK_US      UINT64_C(1000000)
 #define BLOCKED_US  UINT64_C(5000)
+#define TURN_US     UINT64_C(10000) /* receiving, or taking batches, before others have a turn */
+#define TICK_US     UINT64_C(100)   /* a session's share of the time between two looks at all */
 #define HELLO_US    UINT64_C(5000000)
 #define ASK_HOLD_US UINT64_C(3000000)
 #define TAKEOVER_US UINT64_C(2000000)
+#define BYE_US      UINT64_C(300000)
 #define NEVER       UINT64_MAX
 
 struct session;
@@ -209,11 +212,15 @@ struct session {
 	struct session *next;     /* of the end */
 	struct account *account;  /* subscribing end: of this probe, set when it is up */
 	struct session *bucket;   /* same last octet of the routing id */
+	struct session *ready;    /* next of those that have something to send */
+	bool is_ready;            /* in that list */
+	uint64_t retry_us;        /* blocked: not before */
 	struct link_end *end;
 	uint8_t rid[RID_MAX];
 	size_t rid_len;           /* 0: the one peer of a DEALER */
 	uint64_t me, peer;        /* session numbers; peer 0: no WELCOME yet */
 	bool up, dead;
+	const char *dead_why;
 	int fd;
 	uint64_t node_id;
 	char peer_end[64], name[64], version[32], addresses[256], interface[64];
@@ -241,7 +248,6 @@ struct session {
 	/* publishing end */
 	struct cursor *cursors;
 	/* subscribing end */
-	struct inbox inbox[INBOX_MAX];
 	unsigned n_inbox;
 	uint64_t current;         /* channel of the newest SUBSCRIBED; 0: none yet */
 	char sub_codec[8];
@@ -264,6 +270,8 @@ struct session {
 	unsigned n_loops;
 	/* both */
 	uint64_t flows, frames, bytes, lost_flows, raw_bytes;
+	/* large, and a publishing end with a thousand sessions never touches them: last */
+	struct inbox inbox[INBOX_MAX];
 };
 
 /** What a subscribing end has of one probe, over all its sessions (ledger.c). */
@@ -413,6 +421,11 @@ struct link_end {
 	/* sessions */
 	struct session *sessions, *bucket[BUCKETS];
 	unsigned n_sessions;
+	struct session *ready, **ready_tail; /* have, or may have, something to send */
+	bool any_dead;            /* some session is to be reaped */
+	bool unread;              /* the last round did not read all there was */
+	uint64_t tick_us, ticked_us; /* sessions are looked at: next, last */
+	uint64_t conns_us, parked_us;/* the same, connections and parked positions: next */
 	struct dial dial;
 	struct greet greet;
 	struct conn *conns;
@@ -447,7 +460,7 @@ struct link_end {
 	struct call *set_call;    /* waits for answers to a change */
 	uint64_t set_us;          /* at most until then */
 	/* orderly stop */
-	bool draining;
+	bool draining, said_bye;
 	uint64_t drain_us;
 	struct call *drain_call;
 };
@@ -644,7 +657,6 @@ struct session *session_new(struct link_end *e, const void *rid, size_t rid_len)
 void session_drop(struct session *s, const char *why);
 void session_hello(struct link_end *e);
 void session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now);
-uint64_t session_tick(struct session *s, uint64_t now);
 /** Send a control message, or keep it until the peer can take it. */
 void session_send(struct session *s, const struct msg *m);
 /** What waits; false when the peer is still blocked (or gone: s->dead). */
@@ -652,6 +664,18 @@ bool session_flush(struct session *s);
 void session_host(struct session *s);
 void session_bye(struct session *s, const char *why);
 void session_reap(struct link_end *e);
+/** It is to be reaped, not now. @why is a literal. */
+void session_die(struct session *s, const char *why);
+/** It may have something to send: session_pump() looks at those only. */
+void session_wake(struct session *s);
+/** Send what may be sent to those that were woken. */
+void session_pump(struct link_end *e, uint64_t now);
+/** Look at sessions at @us, or a little later when there are many. */
+void session_due(struct link_end *e, uint64_t us);
+/** What is due for all sessions. Returns when to look again. */
+uint64_t session_ticks(struct link_end *e, uint64_t now);
+/** An encoded message, as session_send(): the sessions' numbers in it are filled in. */
+void session_send_encoded(struct session *s, struct buf *b, bool is_stats);
 /** Raw sending of parts: 0, -E_AGAIN, -E_CLOSED. *body is consumed on success. */
 int session_put(struct session *s, const struct buf *control, zmq_msg_t *body);
 
@@ -673,6 +697,8 @@ struct channel *channel_find(struct link_end *e, const struct filter *f, struct 
 struct channel *channel_new(struct link_end *e, struct filter **filter, struct field_set want,
     enum frame_codec codec, bool is_auto);
 void channel_free(struct channel *ch);
+/** Its subscribers may have something to send. */
+void channel_wake(struct channel *ch);
 void channel_take(struct channel *ch, const struct batch *b, uint64_t now);
 void channel_seal(struct channel *ch, uint64_t now);
 /** The slot that stands for this sequence; NULL when it is not kept (any more, or yet). */
@@ -712,7 +738,7 @@ void cursor_lose(struct cursor *c, uint64_t flows);
 void cursor_ack(struct cursor *c, uint64_t seq);
 /** No frames after the newest sealed one: the subscription was replaced. */
 void cursor_end(struct cursor *c);
-/** Send what may be sent. False: the peer is blocked or gone. */
+/** Send what may be sent. False: the peer is blocked or gone, or no memory. */
 bool cursor_pump(struct cursor *c);
 /** Everything sealed is acknowledged or announced? */
 bool cursor_idle(const struct cursor *c);
@@ -767,7 +793,8 @@ void show_subscriptions(struct rows *r, const struct link_end *e, uint64_t now);
 /* publish.c */
 void publish_message(struct session *s, const struct msg *m, uint64_t now);
 void publish_queues(struct link_end *e, uint64_t now);
-void publish_pump(struct link_end *e, uint64_t now);
+/** Frames and gaps of all cursors. False: the peer is blocked or gone, or no memory. */
+bool publish_pump(struct session *s);
 uint64_t publish_tick(struct link_end *e, uint64_t now);
 void publish_gone(struct session *s, uint64_t now);
 bool publish_busy(const struct link_end *e);

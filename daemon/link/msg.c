@@ -79,6 +79,15 @@ msg_encode(const struct msg *m, struct buf *out)
 	}
 }
 
+void
+msg_readdress(uint8_t *p, uint64_t from, uint64_t to)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		p[4 + i] = (uint8_t)(from >> (8 * i));
+		p[12 + i] = (uint8_t)(to >> (8 * i));
+	}
+}
+
 static int
 get_item(struct cur *c, struct msg *m)
 {

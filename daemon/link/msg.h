@@ -64,6 +64,9 @@ void msg_encode(const struct msg *m, struct buf *out);
  */
 int msg_decode(const void *p, size_t n, struct msg *m);
 
+/** Put other sessions into an encoded message. */
+void msg_readdress(uint8_t *p, uint64_t from, uint64_t to);
+
 const char *msg_name(enum msg_type t);
 
 /** Copy a text item into a terminated array; bytes that are not printable ASCII become '?'. */

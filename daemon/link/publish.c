@@ -3,9 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "link/link_priv.h"
-
-enum { BATCH_BURST = 32 };
 
 /* ---- subscriptions */
 
@@ -200,6 +199,7 @@ subscribe(struct session *s, const struct msg *m, struct wish *w, struct err *er
 	}
 	relay_touch(e->link);
 	say_subscribed(s, c, resumed);
+	session_wake(s);
 	end_due(e, 0);
 	return 0;
 }
@@ -233,11 +233,13 @@ publish_message(struct session *s, const struct msg *m, uint64_t now)
 	} else if (m->type == M_UNSUBSCRIBE) {
 		if ((c = find_sub(s, m->u[MI_sub])) != NULL)
 			discard(c, C_flow_unwanted);
+		session_wake(s);
 	} else if (m->type == M_ACK) {
 		for (c = s->cursors; c != NULL && c->ch->id != m->u[MI_channel];)
 			c = c->sess_next;
 		if (c != NULL)
 			cursor_ack(c, m->u[MI_seq]);
+		session_wake(s);
 	} else if (m->type == M_REFUSED) {
 		path_refused(s, m);
 	} else {
@@ -257,6 +259,7 @@ publish_gone(struct session *s, uint64_t now)
 			cursor_park(c, now);
 	}
 	bound_parked(s->end);
+	s->end->parked_us = 0;
 	end_due(s->end, 0);
 }
 
@@ -265,17 +268,20 @@ publish_gone(struct session *s, uint64_t now)
 static void
 send_second(struct link_end *e, const struct stats_second *sec)
 {
+	uint8_t room[1024], bytes[2048];
+	struct buf apps = {room, 0, sizeof(room), sizeof(room), 0};
+	struct buf out = {bytes, 0, sizeof(bytes), sizeof(bytes), 0};
+	struct msg m = MSG(M_STATS, 0, 0);
+	/* the same for all but for the numbers of the sessions */
+	msg_put_stats(&m, sec, &apps);
+	msg_encode(&m, &out);
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
 		bool wants = false;
 		for (const struct cursor *c = s->cursors; c != NULL; c = c->sess_next)
 			wants |= c->stats;
 		if (!wants || !s->up || s->dead)
 			continue;
-		uint8_t room[1024];
-		struct buf apps = {room, 0, sizeof(room), sizeof(room), 0};
-		struct msg m = MSG(M_STATS, s->me, s->peer);
-		msg_put_stats(&m, sec, &apps);
-		session_send(s, &m);
+		session_send_encoded(s, &out, true);
 		counter_add(&e->counters, C_stats_out, 1);
 	}
 }
@@ -286,7 +292,8 @@ publish_queues(struct link_end *e, uint64_t now)
 	struct batch *b;
 	struct stats_second *sec;
 	channel_spool(e, now);
-	for (int i = 0; i < BATCH_BURST && (b = queue_pop(e->batches)) != NULL; i++) {
+	uint64_t until = queue_len(e->batches) > 0 ? clock_mono_us() + TURN_US : 0;
+	while ((b = queue_pop(e->batches)) != NULL) {
 		atomic_fetch_sub_explicit(&e->queued_flows, b->n, memory_order_relaxed);
 		if (b->mark != NULL) {
 			batch_unref(&b);
@@ -296,9 +303,13 @@ publish_queues(struct link_end *e, uint64_t now)
 		counter_add(&e->counters, C_flow_in, b->n);
 		if (e->channels == NULL)
 			counter_add(&e->counters, C_flow_unasked, b->n);
-		for (struct channel *ch = e->channels; ch != NULL; ch = ch->next)
+		for (struct channel *ch = e->channels; ch != NULL; ch = ch->next) {
 			channel_take(ch, b, now);
+			session_pump(e, now); /* out while the next channel is encoded */
+		}
 		batch_unref(&b);
+		if (clock_mono_us() >= until)
+			break;
 	}
 	while ((sec = queue_pop(e->seconds)) != NULL) {
 		send_second(e, sec);
@@ -319,33 +330,23 @@ is_behind(const struct session *s, const struct cursor *c)
 	return false;
 }
 
-void
-publish_pump(struct link_end *e, uint64_t now)
+bool
+publish_pump(struct session *s)
 {
-	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		if (s->dead || s->is_challenger)
-			continue;
-		s->blocked = false;
-		if (!session_flush(s))
-			continue;
-		for (struct cursor *c = s->cursors; c != NULL && s->up; c = c->sess_next)
-			if (!is_behind(s, c) && !cursor_pump(c))
-				break;
-		if (s->blocked)
-			end_due(e, now + BLOCKED_US);
-	}
+	for (struct cursor *c = s->cursors; c != NULL && s->up; c = c->sess_next)
+		if (!is_behind(s, c) && !cursor_pump(c))
+			return false;
+	return true;
 }
 
-uint64_t
-publish_tick(struct link_end *e, uint64_t now)
+/* Positions nobody came back for. Returns when to look again. */
+static uint64_t
+expire_parked(struct link_end *e, uint64_t now)
 {
 	uint64_t due = NEVER;
-	for (struct channel *ch = e->channels, *next; ch != NULL; ch = next) {
-		next = ch->next;
-		if (ch->gather != NULL && (e->draining || now >= ch->gather_us + e->max_delay_us))
-			channel_seal(ch, now);
-		else if (ch->gather != NULL)
-			due = min_u64(due, ch->gather_us + e->max_delay_us);
+	if (now < e->parked_us)
+		return e->parked_us;
+	for (struct channel *ch = e->channels; ch != NULL; ch = ch->next)
 		for (struct cursor *c = ch->cursors, *after; c != NULL; c = after) {
 			after = c->next;
 			if (c->sess != NULL)
@@ -354,6 +355,21 @@ publish_tick(struct link_end *e, uint64_t now)
 				discard(c, C_flow_lost_expired);
 			else
 				due = min_u64(due, c->parked_us + e->resume_us);
+		}
+	return e->parked_us = due;
+}
+
+uint64_t
+publish_tick(struct link_end *e, uint64_t now)
+{
+	uint64_t due = expire_parked(e, now);
+	for (struct channel *ch = e->channels, *next; ch != NULL; ch = next) {
+		next = ch->next;
+		if (ch->gather != NULL && (e->draining || now >= ch->gather_us + e->max_delay_us)) {
+			channel_seal(ch, now);
+			session_pump(e, now); /* out while the next channel is encoded */
+		} else if (ch->gather != NULL) {
+			due = min_u64(due, ch->gather_us + e->max_delay_us);
 		}
 		if (ch->cursors == NULL)
 			channel_free(ch);

@@ -52,6 +52,7 @@ session_new(struct link_end *e, const void *rid, size_t rid_len)
 	s->next = e->sessions;
 	e->sessions = s;
 	e->n_sessions++;
+	session_due(e, 0);
 	return s;
 }
 
@@ -72,6 +73,45 @@ session_cut(struct session *s, const char *why)
 {
 	cut(s);
 	session_drop(s, why);
+}
+
+void
+session_die(struct session *s, const char *why)
+{
+	if (!s->dead)
+		s->dead_why = why;
+	s->dead = true;
+	s->end->any_dead = true;
+	end_due(s->end, 0);
+}
+
+void
+session_wake(struct session *s)
+{
+	struct link_end *e = s->end;
+	if (s->is_ready)
+		return;
+	s->is_ready = true;
+	s->ready = NULL;
+	if (e->ready == NULL)
+		e->ready_tail = &e->ready;
+	*e->ready_tail = s;
+	e->ready_tail = &s->ready;
+}
+
+static void
+not_ready(struct session *s)
+{
+	struct link_end *e = s->end;
+	if (!s->is_ready)
+		return;
+	struct session **at = &e->ready;
+	while (*at != s)
+		at = &(*at)->ready;
+	*at = s->ready;
+	if (s->ready == NULL)
+		e->ready_tail = at;
+	s->is_ready = false;
 }
 
 static void accept_session(struct session *s);
@@ -102,6 +142,7 @@ session_drop(struct session *s, const char *why)
 		at = &(*at)->bucket;
 	*at = s->bucket;
 	e->n_sessions--;
+	not_ready(s);
 	while (s->pend != NULL) {
 		struct pending *p = s->pend;
 		s->pend = p->next;
@@ -122,6 +163,9 @@ session_drop(struct session *s, const char *why)
 void
 session_reap(struct link_end *e)
 {
+	if (!e->any_dead)
+		return;
+	e->any_dead = false;
 	for (struct session *s = e->sessions; s != NULL;) {
 		if (!s->dead) {
 			s = s->next;
@@ -129,9 +173,9 @@ session_reap(struct link_end *e)
 		}
 		if (e->is_bind) {
 			cut(s);
-			session_drop(s, "connection lost");
+			session_drop(s, s->dead_why);
 		} else {
-			sock_down(e, false, "connection lost");
+			sock_down(e, false, "%s", s->dead_why);
 		}
 		s = e->sessions; /* others may have gone or come with it */
 	}
@@ -158,40 +202,79 @@ session_put(struct session *s, const struct buf *control, zmq_msg_t *body)
 	}
 	if (zmq_errno() == EAGAIN) {
 		s->blocked = true;
-		end_due(e, e->link->now_us + BLOCKED_US);
+		s->retry_us = e->link->now_us + BLOCKED_US;
+		end_due(e, s->retry_us);
+		session_wake(s);
 		return -E_AGAIN;
 	}
-	s->dead = true;
-	end_due(e, 0);
+	session_die(s, "connection lost");
 	return -E_CLOSED;
+}
+
+static void
+send_encoded(struct session *s, const struct buf *b, bool is_stats)
+{
+	if (s->pend == NULL && !s->blocked && session_put(s, b, NULL) != -E_AGAIN)
+		return;
+	if (s->n_pend >= (is_stats ? CONTROL_MAX / 2 : CONTROL_MAX)) {
+		if (is_stats)
+			counter_add(&s->end->counters, C_stats_lost, 1);
+		else
+			session_die(s, "it reads nothing: too many messages wait for it");
+		return;
+	}
+	struct pending *p = b->err == 0 ? malloc(sizeof(*p) + b->n) : NULL;
+	if (p == NULL) {
+		session_die(s, "out of memory");
+		return;
+	}
+	*p = (struct pending){NULL, is_stats, b->n};
+	memcpy(p->data, b->p, b->n);
+	*s->pend_tail = p;
+	s->pend_tail = &p->next;
+	s->n_pend++;
+	session_wake(s);
 }
 
 void
 session_send(struct session *s, const struct msg *m)
 {
-	struct link *l = s->end->link;
-	buf_reset(&l->out);
-	msg_encode(m, &l->out);
-	if (s->pend == NULL && !s->blocked && session_put(s, &l->out, NULL) != -E_AGAIN)
-		return;
-	bool is_stats = m->type == M_STATS;
-	if (s->n_pend >= (is_stats ? CONTROL_MAX / 2 : CONTROL_MAX)) {
-		if (is_stats)
-			counter_add(&s->end->counters, C_stats_lost, 1);
-		else
-			s->dead = true;
-		return;
+	struct buf *out = &s->end->link->out;
+	buf_reset(out);
+	msg_encode(m, out);
+	send_encoded(s, out, m->type == M_STATS);
+}
+
+void
+session_send_encoded(struct session *s, struct buf *b, bool is_stats)
+{
+	if (b->err == 0)
+		msg_readdress(b->p, s->me, s->peer);
+	send_encoded(s, b, is_stats);
+}
+
+void
+session_pump(struct link_end *e, uint64_t now)
+{
+	struct session *s = e->ready, *next;
+	e->ready = NULL;
+	for (; s != NULL; s = next) {
+		next = s->ready;
+		s->is_ready = false;
+		if (s->dead || s->is_challenger)
+			continue;
+		if (s->blocked && now < s->retry_us) {
+			session_wake(s);
+			end_due(e, s->retry_us);
+			continue;
+		}
+		s->blocked = false;
+		if (!session_flush(s) || !e->is_publish || publish_pump(s) || s->dead || s->blocked)
+			continue;
+		s->retry_us = now + BLOCKED_US; /* no memory */
+		end_due(e, s->retry_us);
+		session_wake(s);
 	}
-	struct pending *p = l->out.err == 0 ? malloc(sizeof(*p) + l->out.n) : NULL;
-	if (p == NULL) {
-		s->dead = true;
-		return;
-	}
-	*p = (struct pending){NULL, is_stats, l->out.n};
-	memcpy(p->data, l->out.p, l->out.n);
-	*s->pend_tail = p;
-	s->pend_tail = &p->next;
-	s->n_pend++;
 }
 
 bool
@@ -293,7 +376,7 @@ up(struct session *s)
 	s->since_us = clock_real_us();
 	s->last_rx_us = e->link->now_us;
 	s->ping_due_us = e->link->now_us;
-	end_due(e, 0);
+	session_due(e, 0); /* a PING at once */
 	counter_add(&e->counters, C_peer_up, 1);
 	fault_clear(e, s->seen);
 	if (s->verified)
@@ -354,7 +437,7 @@ verdict(struct session *s, uint64_t now)
 {
 	bool has_spoken = now < s->last_rx_us + TAKEOVER_US;
 	if (!has_spoken) {
-		s->dead = true; /* the challenger comes up when this one is reaped */
+		session_die(s, "replaced"); /* the challenger comes up when this one is reaped */
 	} else if (s->is_last_verdict) {
 		in_use(s);
 	} else {
@@ -449,7 +532,7 @@ on_hello(struct link_end *e, struct session *s, zmq_msg_t *rid, zmq_msg_t *body,
 		old->verdict_us = now + TAKEOVER_US;
 		old->is_last_verdict = false;
 		s->is_challenger = true;
-		end_due(e, old->verdict_us);
+		session_due(e, old->verdict_us);
 		ping(old);
 	}
 }
@@ -591,6 +674,9 @@ session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now)
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
 	}
+	/* what it is sent from now on it leaves to the next session */
+	if (e->said_bye && (!e->is_publish || m.type == M_HELLO))
+		return;
 	struct session *s = rid != NULL ? session_find(e, zmq_msg_data(rid), zmq_msg_size(rid)) :
 					  e->sessions;
 	if (e->is_bind && m.type == M_HELLO) {
@@ -613,14 +699,14 @@ session_receive(struct link_end *e, zmq_msg_t *parts, unsigned n, uint64_t now)
 		return;
 	}
 	s->last_rx_us = now;
-	s->blocked = false;
+	s->retry_us = 0; /* it has read something, perhaps */
 	if (m.type == M_RESET)
 		on_reset(s, now);
 	else
 		common_message(s, &m, n == at + 2 ? &parts[at + 1] : NULL, now);
 }
 
-uint64_t
+static uint64_t
 session_tick(struct session *s, uint64_t now)
 {
 	struct link_end *e = s->end;
@@ -639,7 +725,9 @@ session_tick(struct session *s, uint64_t now)
 		return now;
 	}
 	if (now >= silent) {
-		s->dead = true;
+		if (e->unread) /* what it said may wait in our own socket */
+			return now + TURN_US;
+		session_die(s, "nothing heard for four heartbeats");
 		return now;
 	}
 	if (now >= s->ping_due_us) {
@@ -651,4 +739,33 @@ session_tick(struct session *s, uint64_t now)
 		due = min_u64(due, s->verdict_us);
 	return e->is_publish ? due :
 	    min_u64(due, min_u64(subscribe_tick(s, now), path_tick(s, now)));
+}
+
+/* With many sessions something is due for one of them all the time: then all wait a little. */
+static uint64_t
+not_before(const struct link_end *e, uint64_t us)
+{
+	uint64_t least = e->ticked_us + e->n_sessions * TICK_US;
+	return us > least ? us : least;
+}
+
+void
+session_due(struct link_end *e, uint64_t us)
+{
+	e->tick_us = min_u64(e->tick_us, not_before(e, us));
+	end_due(e, e->tick_us);
+}
+
+uint64_t
+session_ticks(struct link_end *e, uint64_t now)
+{
+	uint64_t due = NEVER;
+	if (now < e->tick_us)
+		return e->tick_us;
+	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
+		next = s->next;
+		due = min_u64(due, session_tick(s, now));
+	}
+	e->ticked_us = now;
+	return e->tick_us = not_before(e, due);
 }

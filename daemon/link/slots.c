@@ -279,7 +279,9 @@ channel_trim(struct channel *ch)
 {
 	uint64_t settled = ch->next_seq - 1;
 	bool was_on_disk = false;
-	for (const struct cursor *c = ch->cursors; c != NULL; c = c->next)
+	/* one who waits for the oldest is enough */
+	uint64_t first = ch->n_slots > 0 ? slot_at(ch, 0)->to : NEVER;
+	for (const struct cursor *c = ch->cursors; c != NULL && settled >= first; c = c->next)
 		settled = min_u64(settled, c->acked);
 	while (ch->n_slots > 0 && slot_at(ch, 0)->to <= settled) {
 		was_on_disk |= slot_at(ch, 0)->segment != 0;
@@ -314,6 +316,7 @@ take_loaded(struct channel *ch, struct spool_done *d)
 	if (s == NULL || s->seq != d->seq || !s->is_wanted)
 		return; /* settled or dropped meanwhile */
 	s->is_wanted = false;
+	channel_wake(ch);
 	if (d->frame == NULL) {
 		disk_add(ch, s, false);
 		s->segment = 0;
@@ -348,7 +351,7 @@ channel_fetch(struct channel *ch, struct slot *s)
 	if (s->is_wanted)
 		return;
 	if (ch->loaded == NULL && (ch->loaded = calloc(LOADED_MAX, sizeof(*ch->loaded))) == NULL)
-		return; /* again with the next round */
+		return; /* the cursor comes again */
 	for (struct slot *at = s; at != NULL && n < FETCH_MAX && bytes < FETCH_BYTES;
 	     at = channel_slot(ch, at->to + 1)) {
 		if (at->segment != s->segment || at->f != NULL || at->len == 0 || at->is_wanted)

@@ -47,7 +47,7 @@ sock_words_keys(const struct link_end *e)
 #define GUARD_US  UINT64_C(11000000) /* connect 5 s, handshake 5 s */
 #define NAME_US   UINT64_C(4000000)
 #define GREET_US  UINT64_C(20000000)
-#define TURN_US   UINT64_C(50000)    /* before a peer's other key is tried */
+#define OTHER_KEY_US UINT64_C(50000)    /* before a peer's other key is tried */
 #define LAST_US   UINT64_C(500000)   /* for what was said last to leave */
 #define NEVER_MS  (1 << 29) /* six days; libzmq adds up to as much again in an int */
 
@@ -187,8 +187,8 @@ sock_close(struct link_end *e)
 {
 	greet_stop(&e->greet);
 	if (e->sock != NULL) {
-		/* what was said last, BYE, may still leave */
-		sock_set(e->sock, ZMQ_LINGER, e->n_sessions > 0 ? 300 : 0);
+		/* what was said last, BYE, may still leave; bound sockets have waited (link.c) */
+		sock_set(e->sock, ZMQ_LINGER, !e->is_bind && e->n_sessions > 0 ? 300 : 0);
 		zmq_socket_monitor(e->sock, NULL, 0);
 		zmq_close(e->sock);
 	}
@@ -358,7 +358,7 @@ dial_failed(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 	const char *why = handshake_words(e, event, value, &strong, &is_key);
 	d->handshake = true;
 	if (e->named && event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && named_other_key(e)) {
-		sock_again(e, now + TURN_US);
+		sock_again(e, now + OTHER_KEY_US);
 		return;
 	}
 	/* A guess: look at what answers there, from time to time. Also when only one side has a key and
@@ -447,7 +447,7 @@ dial_event(struct link_end *e, uint32_t event, uint32_t value, uint64_t now)
 		if (d->state == DIAL_TRYING && !d->handshake)
 			dial_failed(e, ZMQ_EVENT_DISCONNECTED, 0, now);
 		else if (e->sessions != NULL)
-			e->sessions->dead = true; /* what it said last is still to be read */
+			session_die(e->sessions, "connection lost"); /* what it said last is still to be read */
 		else
 			sock_down(e, false, "connection lost");
 		break;
@@ -501,7 +501,8 @@ conn_add(struct link_end *e, int fd)
 	}
 	struct conn *c = &e->conns[e->n_conns++];
 	*c = (struct conn){.fd = fd, .born_us = e->link->now_us};
-	end_due(e, c->born_us + MUTE_US);
+	e->conns_us = min_u64(e->conns_us, c->born_us + MUTE_US);
+	end_due(e, e->conns_us);
 	/* the descriptor may be another connection's by now */
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
@@ -519,7 +520,7 @@ conn_gone(struct link_end *e, struct conn *c)
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
 		if (s->fd == c->fd && strcmp(s->seen, c->address) == 0) {
 			/* what it said last, an ACK perhaps, is still to be read */
-			s->dead = true;
+			session_die(s, "connection lost");
 			break;
 		}
 	}
@@ -565,6 +566,8 @@ conns_tick(struct link_end *e, uint64_t now)
 {
 	uint64_t due = NEVER;
 	char address[64], ip[48];
+	if (now < e->conns_us)
+		return e->conns_us;
 	for (unsigned i = 0; i < e->n_conns; i++) {
 		struct conn *c = &e->conns[i];
 		if (c->counted)
@@ -579,7 +582,7 @@ conns_tick(struct link_end *e, uint64_t now)
 		c->born_us = now;
 		due = min_u64(due, now + MUTE_US);
 	}
-	return due;
+	return e->conns_us = due;
 }
 
 static void

@@ -152,7 +152,7 @@ on_subscribed(struct session *s, const struct msg *m)
 	if (b == NULL) {
 		b = inbox_new(s);
 		if (b == NULL) {
-			s->dead = true;
+			session_die(s, "out of memory, or too many subscriptions change");
 			return;
 		}
 		*b = (struct inbox){.channel = channel, .received = next - 1, .done = next - 1,
@@ -225,7 +225,7 @@ enqueue(struct session *s, struct inbox *b, const struct msg *m, zmq_msg_t *fram
 	if (f == NULL || is_too_much(s, b, size)) {
 		free(f);
 		log_warn("link: %s: %s sends more than its window, cutting it off", e->name, s->name);
-		s->dead = true;
+		session_die(s, "sends more than its window");
 		return;
 	}
 	*f = (struct inframe){.is_gap = frame == NULL, .seq = b->received, .flows = m->u[MI_flows],
@@ -455,7 +455,7 @@ work_inbox(struct session *s, struct inbox *b, unsigned *left, uint64_t now)
 		(*left)--;
 		if (b->ack_due_us == NEVER) {
 			b->ack_due_us = now + ACK_US;
-			end_due(s->end, b->ack_due_us);
+			session_due(s->end, b->ack_due_us);
 		}
 		subscribe_ack(s, false, now);
 	}

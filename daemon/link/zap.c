@@ -14,7 +14,7 @@
 #include "link/link_priv.h"
 
 #define GRANT_US UINT64_C(10000000)
-enum { ZAP_PARTS = 7, ZAP_REFUSALS = 16, ZAP_GRANTS = 64 };
+enum { ZAP_PARTS = 7, ZAP_REFUSALS = 16, ZAP_GRANTS = 1024 };
 
 struct place {
 	char ip[48];
@@ -119,7 +119,9 @@ place(struct domain *d, struct knock *k)
 	const struct place *p = place_find(d, ip);
 	k->status = "500";
 	/* one above the limit may come in: its HELLO is refused in words it can show */
-	if (spare == NULL || d->n_up + pending > d->max_peers)
+	if (spare == NULL)
+		return "too many connections at once, it may come again";
+	if (d->n_up + pending > d->max_peers)
 		return "too many peers (raise max_peers)";
 	if (ip[0] != '\0' && (p != NULL ? p->n : 0) + pending_ip >= d->max_per_address)
 		return "too many peers from this address (raise max_peers_per_address)";
