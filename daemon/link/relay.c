@@ -411,7 +411,8 @@ asked_call(struct link *l, void *arg, struct call *c)
 	}
 	refresh(l, l->now_us);
 	snprintf(out->how, sizeof(out->how), "%s", demand_how_name(e->demand.how));
-	snprintf(out->filter, sizeof(out->filter), "%s", e->demand.filter != NULL ? e->demand.filter : "");
+	snprintf(out->filter, sizeof(out->filter), "%s",
+	    e->demand.filter != NULL ? e->demand.filter : "");
 	list_fields(e->demand.fields, out->fields, sizeof(out->fields));
 	out->changes = e->n_asked;
 	list_outputs(l, out);

@@ -557,6 +557,7 @@ sock_quiet_end(struct link_end *e, int fd, const char *address)
 		return;
 	c->quiet = true;
 	c->born_us = e->link->now_us + LAST_US - MUTE_US;
+	e->conns_us = min_u64(e->conns_us, c->born_us + MUTE_US);
 	end_due(e, c->born_us + MUTE_US);
 }
 

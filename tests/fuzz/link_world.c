@@ -446,6 +446,8 @@ world_start(bool publish, bool bind, uint64_t ring, uint64_t window)
 	}
 	world->l.work = work;
 	world->l.fwork = fwork;
+	world->l.relay = relay_new();
+	assert_always(world->l.relay != NULL);
 	world->l.now_us = 1000000000;
 	world->l.wake.fd = world->l.done.fd = -1; /* nobody sleeps */
 	world->l.host.node_id = 1;
@@ -494,6 +496,7 @@ world_stop(void)
 		next = f->next;
 		free(f);
 	}
+	relay_free(&w->l.relay);
 	buf_fini(&w->l.out);
 	buf_fini(&w->l.text);
 	batch_pool_free(&w->pool);

@@ -302,7 +302,8 @@ def readable(number, v):
         a = ipaddress.IPv6Address(v)
         return str(a.ipv4_mapped or a)
     if kind in ("TIME", "SPAN"):
-        return v - (1 << 64) if v >> 63 else v
+        v -= (1 << 64) if v >> 63 else 0
+        return v if kind == "TIME" else v / 1000000   # a span is printed as seconds
     if kind == "MAC":
         return ":".join("%02x" % b for b in v.to_bytes(6, "big"))
     if kind == "ENUM":
