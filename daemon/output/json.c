@@ -41,6 +41,7 @@ struct json {
 	char path[256]; /* "-" is stdout */
 	bool is_stdout;
 	bool is_file; /* regular: is cut after a failed write, rotated, synced */
+	bool takes_marks; /* began as a regular file; never changes */
 	bool is_pipe; /* or a terminal: is as slow as who reads it */
 	int fd;
 	struct queue *queue;
@@ -168,6 +169,7 @@ json_open(const struct conf_endpoint *conf, const struct port_host *host, void *
 		rc = err_sys(err, E_IO, "stdout");
 	else if (rc == 0 && !j->is_stdout && open_file(j) != 0)
 		rc = open_failed(j, err);
+	j->takes_marks = j->is_file;
 	*self_out = j;
 	if (rc != 0)
 		output_json.free(self_out);
@@ -460,6 +462,8 @@ reach(struct json *j, struct batch_mark *m)
 	struct stat st;
 	if (j->out.n > 0)
 		flush(j);
+	if (!j->is_file)
+		return; /* rotation met something else under this name */
 	if (fdatasync(j->fd) != 0)
 		fail(j, "fdatasync");
 	if (fstat(j->fd, &st) != 0) {
@@ -541,7 +545,7 @@ json_take(void *self, struct batch *b)
 {
 	struct json *j = self;
 	uint32_t n = b->n;
-	if (b->mark != NULL && !j->is_file) { /* nothing to cut back: nobody waits for a pipe */
+	if (b->mark != NULL && !j->takes_marks) { /* nothing to cut back: nobody waits for a pipe */
 		batch_unref(&b);
 		return true;
 	}
