@@ -161,7 +161,7 @@ go_back(struct engine *e, unsigned *changed, struct err *err)
 	detach_new(e, u, changed);
 	/* outputs before inputs, so that the first record finds them */
 	for (unsigned k = 0; k < 2 * u->n_ep; k++) {
-		const struct was *w = &u->ep[k % u->n_ep];
+		const struct was *w = &u->ep[k < u->n_ep ? k : k - u->n_ep];
 		bool is_input = endpoint_type(w->conf->type)->direction == PORT_INPUT;
 		if (is_input != (k >= u->n_ep) || put_back(e, w, changed, &one) == 0)
 			continue;

@@ -213,7 +213,7 @@ static int
 widen(struct joint *j)
 {
 	struct conjuncts *c = j->n <= WIDEN_MAX ? malloc(j->n * sizeof(*c) + 1) : NULL;
-	char *kept[WIDENED_MAX];
+	char *kept[WIDENED_MAX] = {NULL};
 	unsigned n_kept = 0, from = 0;
 	int rc = c != NULL ? 0 : -E_LIMIT;
 	for (unsigned i = 0; rc == 0 && i < j->n; i++)

@@ -307,6 +307,18 @@ tell_twins(struct session *s)
 	s->is_twin = has_twin;
 }
 
+static bool
+is_same(const struct path *a, const struct path *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (unsigned i = 0; i < a->n; i++)
+		if (a->at[i].node != b->at[i].node || a->at[i].to != b->at[i].to ||
+		    strcmp(a->at[i].name, b->at[i].name) != 0)
+			return false;
+	return true;
+}
+
 void
 path_update(struct link *l)
 {
@@ -316,7 +328,7 @@ path_update(struct link *l)
 			if (s->up && !s->dead)
 				check(s, my_id(l));
 	collect(l, &fresh);
-	if (memcmp(&fresh, &l->path, sizeof(fresh)) != 0) {
+	if (!is_same(&fresh, &l->path)) {
 		l->path = fresh;
 		for (struct link_end *e = l->ends; e != NULL; e = e->next)
 			for (struct session *s = e->sessions; s != NULL && e->is_publish; s = s->next)
