@@ -172,7 +172,6 @@ end_free(struct link_end *e)
 	named_free(e);
 	link_keys_wipe(&e->keys);
 	for (unsigned i = 0; i < e->n_positions; i++) {
-		free(e->positions[i].relayed);
 		want_unref(&e->positions[i].want);
 	}
 	free(e->positions);
@@ -327,7 +326,7 @@ set_want(struct link_end *e, struct link_end *with, struct err *err)
 	struct err why = {0};
 	with->want = NULL;
 	link_call(e->link, want_set_call, &a);
-	struct want_undo undo = {e, a.before, &why};
+	struct want_undo undo = {e, a.before, a.by_outputs, a.want_stats, &why};
 	int rc = a.changed ? link_call(e->link, want_undo_call, &undo) : 0;
 	want_unref(&undo.before);
 	if (rc != 0 && err != NULL)

@@ -64,7 +64,8 @@ account_open(struct session *s)
 {
 	struct link_end *e = s->end;
 	struct account *a = e->accounts;
-	while (a != NULL && (a->node_id != s->node_id || strcmp(a->peer_end, s->peer_end) != 0))
+	while (a != NULL && (a->node_id != s->node_id || strcmp(a->peer_end, s->peer_end) != 0 ||
+	    strcmp(a->user, s->user) != 0))
 		a = a->next;
 	if (a == NULL) {
 		if (e->n_accounts >= ACCOUNTS_MAX)
@@ -74,6 +75,7 @@ account_open(struct session *s)
 			return NULL;
 		a->node_id = s->node_id;
 		memcpy(a->peer_end, s->peer_end, sizeof(a->peer_end));
+		memcpy(a->user, s->user, sizeof(a->user));
 		a->next = e->accounts;
 		e->accounts = a;
 		e->n_accounts++;

@@ -242,6 +242,9 @@ link_main(void *arg)
 				due = min_u64(due, min_u64(t, e->due_us));
 		}
 		due = min_u64(due, relay_tick(l, now));
+		/* a later end's round, or the relay, may have asked for something at an earlier one */
+		for (const struct link_end *e = l->ends; e != NULL; e = e->next)
+			due = min_u64(due, e->due_us);
 		if (!l->stop)
 			sleep_until(l, due);
 	}

@@ -278,7 +278,7 @@ struct session {
 struct account {
 	struct account *next;
 	uint64_t node_id;
-	char peer_end[64];
+	char peer_end[64], user[64];
 	struct link_account a; /* as shown; waiting, up and told_us are filled in when it is */
 	uint64_t told_mono_us; /* when the probe sent its ledger; 0: never */
 	uint64_t input_mono_us[8];
@@ -291,10 +291,8 @@ struct position {
 	uint64_t channel;
 	uint64_t seq, marked, safe; /* as of an inbox: done, marked, safe */
 	bool is_live;  /* a session goes on with it */
-	struct want *want; /* that channel is its; NULL: the end's */
+	struct want *want; /* that channel is its; NULL: not known, the end's */
 	uint64_t used; /* age for replacement */
-	char *relayed; /* session.relayed then */
-	struct field_set relayed_fields;
 };
 
 /** What failed with whom: told when it changes, then once a minute with a count. */
@@ -819,12 +817,14 @@ struct want_set {
 	struct want *want;   /* taken */
 	bool by_outputs;
 	bool want_stats;
+	/* by_outputs and want_stats come back as they were */
 	struct want *before; /* given: what it was */
 	bool changed;
 };
 struct want_undo {
 	struct link_end *e;
 	struct want *before; /* taken when it is put back */
+	bool by_outputs, want_stats; /* as before */
 	struct err *err;
 };
 /** If all refused it: back to what it was, and -E_* with why. link_call's function. */

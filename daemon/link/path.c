@@ -190,7 +190,7 @@ check(struct session *s, uint64_t me)
 	if (is_loop && s->loop[0] == '\0')
 		give_way(s, me);
 	else if (!is_loop && s->loop[0] != '\0')
-		end_due(s->end, s->loop_until_us);
+		session_due(s->end, s->loop_until_us);
 }
 
 bool

@@ -192,22 +192,25 @@ is_asked(const struct session *s)
 }
 
 static void
-ask(struct session *s, const char *filter, struct field_set fields, const struct position *p)
+ask(struct session *s, struct want *w, const struct position *p)
 {
-	if (s->n_asked == ASKED_MAX)
-		return; /* the next look finds that it was not asked */
-	char *copy = strv_dup(strv_of(filter));
-	struct want *w = want_new(filter, fields, s->end->want->codec);
-	if (copy == NULL || w == NULL) {
-		free(copy);
-		want_unref(&w);
+	char *copy = s->n_asked < ASKED_MAX ? strv_dup(strv_of(w->filter)) : NULL;
+	if (copy == NULL) /* the next look finds that it was not asked */
 		return;
-	}
 	want_ask(s, w, p);
-	want_unref(&w);
 	free(s->relayed);
 	s->relayed = copy;
-	s->relayed_fields = fields;
+	s->relayed_fields = w->fields;
+}
+
+static void
+ask_demand(struct session *s, const struct position *p)
+{
+	const struct link_end *e = s->end;
+	struct want *w = want_new(e->demand.filter, e->demand.fields, e->want->codec);
+	if (w != NULL)
+		ask(s, w, p);
+	want_unref(&w);
 }
 
 /* Nobody wants anything yet: just after a start, collectors are on their way back, and a probe
@@ -224,10 +227,10 @@ relay_up(struct session *s, const struct position *p)
 	struct link_end *e = s->end;
 	e->demand_least = DEMAND_NOTHING; /* what was refused may be known now */
 	refresh(e->link, e->link->now_us);
-	if (p != NULL && p->relayed != NULL)
-		ask(s, p->relayed, p->relayed_fields, p);
+	if (p != NULL && p->want != NULL)
+		ask(s, p->want, p);
 	else if (e->demand.filter != NULL && !is_held(s, e->link->now_us))
-		ask(s, e->demand.filter, e->demand.fields, p);
+		ask_demand(s, p);
 }
 
 void
@@ -262,7 +265,8 @@ ask_changes(struct link_end *e, uint64_t now)
 	uint64_t due = NEVER;
 	bool may_ask = now >= e->ask_next_us;
 	for (struct session *s = e->sessions; s != NULL; s = s->next) {
-		if (!s->up || s->dead || s->is_challenger || s->loop[0] != '\0' || is_asked(s))
+		if (!s->up || s->dead || s->is_challenger || s->loop[0] != '\0' || is_asked(s) ||
+		    s->n_asked == ASKED_MAX)
 			continue;
 		if (is_held(s, now)) {
 			due = min_u64(due, e->ask_hold_us);
@@ -275,7 +279,7 @@ ask_changes(struct link_end *e, uint64_t now)
 				if (e->demand.how == DEMAND_WIDENED || e->demand.how == DEMAND_OWN)
 					counter_add(&e->counters, C_demand_widened, 1);
 			}
-			ask(s, e->demand.filter, e->demand.fields, NULL);
+			ask_demand(s, NULL);
 			e->ask_next_us = now + PAUSE_US;
 		}
 	}

@@ -762,10 +762,11 @@ session_ticks(struct link_end *e, uint64_t now)
 	uint64_t due = NEVER;
 	if (now < e->tick_us)
 		return e->tick_us;
+	e->tick_us = NEVER; /* what sessions ask for while others are looked at counts */
 	for (struct session *s = e->sessions, *next; s != NULL; s = next) {
-		next = s->next;
-		due = min_u64(due, session_tick(s, now));
+		due = min_u64(due, session_tick(s, now)); /* may drop its challenger; dialled: itself */
+		next = e->is_bind ? s->next : NULL;
 	}
 	e->ticked_us = now;
-	return e->tick_us = not_before(e, due);
+	return e->tick_us = min_u64(e->tick_us, not_before(e, due));
 }

@@ -37,7 +37,6 @@ position_keep(struct session *s, const struct inbox *b)
 			return;
 		e->positions = all;
 		p = &all[e->n_positions++];
-		p->relayed = NULL;
 		p->want = NULL;
 	} else if (p == NULL) {
 		p = &e->positions[0];
@@ -45,14 +44,11 @@ position_keep(struct session *s, const struct inbox *b)
 			if (e->positions[i].used < p->used)
 				p = &e->positions[i];
 	}
-	free(p->relayed);
 	want_unref(&p->want);
 	*p = (struct position){.node_id = s->node_id, .channel = b->channel, .seq = b->done,
-	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock,
-	    .relayed = s->relayed, .relayed_fields = s->relayed_fields};
-	s->relayed = NULL;
-	/* a change that was refused, or not answered: the position is one of what there was before */
-	if (s->want != NULL && !e->by_outputs && !want_eq(s->want, e->want))
+	    .marked = b->marked, .safe = b->safe, .used = ++e->position_clock};
+	/* whatever is asked for later: the position is one of what this answered */
+	if (s->want != NULL)
 		p->want = want_ref(s->want);
 	memcpy(p->peer_end, s->peer_end, sizeof(p->peer_end));
 	memcpy(p->user, s->user, sizeof(p->user));
@@ -71,7 +67,7 @@ subscribe_up(struct session *s)
 		relay_up(s, p);
 		return;
 	}
-	if (p != NULL && p->want != NULL) {
+	if (p != NULL && p->want != NULL && !want_eq(p->want, s->end->want)) {
 		want_ask(s, p->want, p); /* what was queued for it, then the change once more */
 		p = NULL;
 	}
@@ -145,6 +141,8 @@ on_subscribed(struct session *s, const struct msg *m)
 		counter_add(&e->counters, C_msg_bad, 1);
 		return;
 	}
+	if (!s->is_subscribed)
+		return; /* given up meanwhile */
 	want_taken(s, m);
 	s->current = channel;
 	snprintf(s->sub_codec, sizeof(s->sub_codec), "%s", m->u[MI_codec] < FRAME_CODECS ?
@@ -198,6 +196,12 @@ on_refused(struct session *s, const struct msg *m)
 		s->change.refused[0] = '\0';
 		log_notice("link: %s: %s; asking for more than is wanted", e->name, why);
 		return;
+	}
+	if (e->by_outputs && msg_has(m, MI_sub)) { /* it is not what is asked for: again, later */
+		free(s->relayed);
+		s->relayed = NULL;
+		e->ask_next_us = e->link->now_us + ACK_US;
+		end_due(e, e->ask_next_us);
 	}
 	fault_note(e, e->is_bind ? s->seen : e->addr.endpoint, true, why);
 	end_state(e, PORT_DEGRADED, why);
@@ -255,7 +259,7 @@ on_repeated(struct session *s, struct inbox *b, uint64_t seq)
 		return;
 	b->acked = min_u64(b->acked, seq - 1);
 	b->ack_due_us = min_u64(b->ack_due_us, e->link->now_us + ACK_US);
-	end_due(e, b->ack_due_us);
+	session_due(e, b->ack_due_us);
 }
 
 static void
@@ -293,6 +297,8 @@ on_gap(struct session *s, const struct msg *m)
 		counter_add(&s->end->counters, C_msg_bad, 1);
 		return;
 	}
+	if (s->end->draining)
+		return; /* frames before it were left, too: all of it comes again */
 	if (m->u[MI_to] <= b->received) {
 		on_repeated(s, b, m->u[MI_to]);
 		return;
@@ -526,13 +532,13 @@ subscribe_give_up(struct session *s)
 	msg_num(&m, MI_sub, SUB_NUMBER);
 	session_send(s, &m);
 	if (p != NULL) {
-		free(p->relayed);
 		want_unref(&p->want);
 		*p = s->end->positions[--s->end->n_positions];
 	}
 	for (unsigned i = 0; i < s->n_inbox; i++) {
 		for (const struct inframe *f = s->inbox[i].head; f != NULL; f = f->next)
-			counter_add(&s->end->counters, C_flow_lost_loop, f->flows);
+			if (!f->is_gap)
+				counter_add(&s->end->counters, C_flow_lost_loop, f->flows);
 		inbox_clear(s, &s->inbox[i]);
 	}
 	s->n_inbox = 0;

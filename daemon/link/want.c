@@ -110,10 +110,10 @@ answered(struct session *s)
 	struct want *w = s->asked[0];
 	s->n_asked--;
 	memmove(&s->asked[0], &s->asked[1], s->n_asked * sizeof(struct want *));
-	if (s->ask_again) {
-		s->ask_again = false;
+	bool again = s->ask_again;
+	s->ask_again = false;
+	if (again && !s->end->by_outputs) /* those ask in their own time */
 		want_ask(s, s->end->want, NULL);
-	}
 	return w;
 }
 
@@ -206,15 +206,18 @@ want_set_call(struct link *l, void *arg, struct call *c)
 	a->before = e->want;
 	a->changed = !want_eq(e->want, a->want) || e->want_stats != a->want_stats ||
 	    e->by_outputs != a->by_outputs;
+	bool was[] = {e->by_outputs, e->want_stats};
 	e->want = a->want;
 	e->want_stats = a->want_stats;
 	e->by_outputs = a->by_outputs;
+	a->by_outputs = was[0];
+	a->want_stats = was[1];
 	if (a->changed)
 		relay_end_changed(e); /* if it asks by outputs, then in its own time */
 	for (struct session *s = e->sessions; a->changed && s != NULL; s = s->next) {
+		s->change.refused[0] = '\0';
 		if (!s->up || s->dead || e->by_outputs || !path_allows(s))
 			continue;
-		s->change.refused[0] = '\0';
 		want_ask(s, e->want, NULL);
 		waits = waits || is_waiting(s);
 	}
@@ -248,7 +251,7 @@ want_undo_call(struct link *l, void *arg, struct call *c)
 	(void)l;
 	(void)c;
 	for (const struct session *s = e->sessions; s != NULL; s = s->next) {
-		if (!s->up || s->dead)
+		if (!s->up || s->dead || s->loop[0] != '\0')
 			continue;
 		if (s->change.refused[0] == '\0')
 			return 0; /* taken, or not answered yet */
@@ -266,9 +269,14 @@ want_undo_call(struct link *l, void *arg, struct call *c)
 	struct want *refused = e->want;
 	e->want = a->before;
 	a->before = refused;
+	e->want_stats = a->want_stats;
+	if (e->by_outputs != a->by_outputs) {
+		e->by_outputs = a->by_outputs;
+		relay_end_changed(e);
+	}
 	for (struct session *s = e->sessions; s != NULL; s = s->next)
 		s->change.refused[0] = '\0';
 	if (has_all)
-		end_state(e, PORT_UP, "");
+		end_up(e);
 	return rc;
 }
