@@ -38,6 +38,7 @@ struct mark {
 	struct link_position *p;
 	struct saved_file *files;
 	size_t n_p, n_files;
+	unsigned changes; /* of the checkpoint, when it was set */
 };
 
 struct checkpoint {
@@ -47,6 +48,7 @@ struct checkpoint {
 	pthread_t thread;
 	bool is_running;
 	_Atomic bool stop;
+	_Atomic unsigned changes; /* outputs and ends that came or went */
 	pthread_mutex_t lock; /* of the rest: the thread saves, the main thread forgets ends */
 	/* what was saved last, or found at the start */
 	struct link_position *p;
@@ -88,16 +90,21 @@ write_file(const char *dir, const char *text, size_t n)
 	snprintf(path, sizeof(path), "%s/%s", dir, file_name);
 	snprintf(fresh, sizeof(fresh), "%s/%s.new", dir, file_name);
 	int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -E_IO;
-	bool good = write(fd, text, n) == (ssize_t)n && fdatasync(fd) == 0;
+	bool good = fd >= 0 && write(fd, text, n) == (ssize_t)n && fdatasync(fd) == 0;
 	int why = errno;
-	close(fd);
+	if (fd >= 0)
+		close(fd);
+	if (good && rename(fresh, path) == 0)
+		return 0;
+	why = good ? errno : why;
+	/* an old one must not stay: files would be cut back to it, and the probes have let go */
+	bool is_gone = unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR;
 	errno = why;
-	return good && rename(fresh, path) == 0 ? 0 : -E_IO;
+	return is_gone ? -E_IO : -E_BUSY;
 }
 
-static void
+/* -E_BUSY: not saved, and an older state is still there: nothing may be acknowledged. */
+static int
 save(struct checkpoint *cp)
 {
 	const char *dir = conf_text(&cp->engine->conf->daemon.bag, "state_dir");
@@ -111,6 +118,7 @@ save(struct checkpoint *cp)
 	cp->failing = rc != 0;
 	free(text);
 	json_decref(j);
+	return rc;
 }
 
 /* ---- marks */
@@ -171,6 +179,7 @@ on_mark(void *arg, uint64_t id, const struct link_position *p, size_t n)
 	m->base.file = mark_file;
 	m->cp = cp;
 	m->id = id;
+	m->changes = atomic_load(&cp->changes);
 	m->p = copy;
 	m->n_p = n;
 	pthread_mutex_init(&m->lock, NULL);
@@ -181,9 +190,13 @@ on_mark(void *arg, uint64_t id, const struct link_position *p, size_t n)
 static void
 take(struct checkpoint *cp, struct mark *m)
 {
-	bool good = !atomic_load(&m->base.failed);
 	pthread_mutex_lock(&cp->lock);
-	if (good) {
+	/* what was attached or detached meanwhile is not in it */
+	bool good = !atomic_load(&m->base.failed) && m->changes == atomic_load(&cp->changes);
+	bool is_same = good && !cp->failing && cp->n_p == m->n_p && cp->n_files == m->n_files &&
+	    (m->n_p == 0 || memcmp(cp->p, m->p, m->n_p * sizeof(*m->p)) == 0) &&
+	    (m->n_files == 0 || memcmp(cp->files, m->files, m->n_files * sizeof(*m->files)) == 0);
+	if (good && !is_same) {
 		free(cp->p);
 		free(cp->files);
 		cp->p = m->p;
@@ -192,7 +205,7 @@ take(struct checkpoint *cp, struct mark *m)
 		cp->n_files = m->n_files;
 		m->p = NULL;
 		m->files = NULL;
-		save(cp);
+		good = save(cp) != -E_BUSY;
 	}
 	pthread_mutex_unlock(&cp->lock);
 	link_marked(cp->engine->link, m->id, good);
@@ -373,9 +386,17 @@ checkpoint_output(struct engine *e, const struct conf_endpoint *x)
 		    .size = (uint64_t)st.st_size};
 		snprintf(to->name, sizeof(to->name), "%s", x->name);
 		snprintf(to->path, sizeof(to->path), "%s", x->address);
-		save(cp);
+		(void)save(cp);
 	}
+	atomic_fetch_add(&cp->changes, 1);
 	pthread_mutex_unlock(&cp->lock);
+}
+
+void
+checkpoint_touch(struct engine *e)
+{
+	if (e->checkpoint != NULL)
+		atomic_fetch_add(&e->checkpoint->changes, 1);
 }
 
 void
@@ -394,7 +415,8 @@ checkpoint_forget(struct engine *e, const char *end)
 	if (n == 0) /* nobody would send again what is cut off */
 		cp->n_files = 0;
 	if (changed)
-		save(cp);
+		(void)save(cp);
+	atomic_fetch_add(&cp->changes, 1);
 	pthread_mutex_unlock(&cp->lock);
 }
 
@@ -412,7 +434,7 @@ take_lengths(struct checkpoint *cp)
 		f->size = (uint64_t)st.st_size;
 	}
 	if (cp->n_files > 0)
-		save(cp);
+		(void)save(cp);
 }
 
 void

@@ -232,6 +232,8 @@ endpoint_open(struct engine *e, struct endpoint *ep, struct err *err)
 		return rc;
 	}
 	ep->on_bus = ep->type->direction == PORT_OUTPUT;
+	if (ep->on_bus)
+		checkpoint_touch(e);
 	if (ep->type == &input_capture)
 		facts_update(e);
 	demand_update(e);

@@ -215,6 +215,8 @@ int checkpoint_start(struct engine *e, const struct conf *c, struct err *err);
 int checkpoint_link(struct engine *e, struct err *err);
 /** A file output is open and not yet on the bus: its length now is where it is cut back to. */
 void checkpoint_output(struct engine *e, const struct conf_endpoint *x);
+/** An output has come onto the bus: marks under way have not met it. */
+void checkpoint_touch(struct engine *e);
 /** A subscribing endpoint was detached: its positions are of no use any more. */
 void checkpoint_forget(struct engine *e, const char *end);
 /** After all endpoints have stopped, before the link does. */

@@ -155,6 +155,8 @@ struct channel {
 	bool meta_changed;       /* who subscribes */
 	bool acked_changed;      /* only how far they are */
 	bool meta_saved;         /* ever */
+	uint64_t pending_bytes;  /* of frames given to the spool and not yet written */
+	uint64_t spool_retry_us; /* writing failed: not before */
 	uint64_t acked_us;       /* when how far they are was saved last */
 	uint64_t offered, filtered, passed, filter_ns;
 	struct cursor *cursors;
@@ -518,7 +520,7 @@ struct link {
 	uint64_t mark_id;         /* of the one under way, or the last */
 	bool is_marking;
 	bool left_open;           /* an end was closed before all it had received was safe */
-	uint64_t mark_due_us;
+	uint64_t mark_due_us, marked_us;
 	_Atomic uint64_t marked_ok, marked_failed; /* ids, from the engine's thread */
 	struct link_position *restored; /* positions of an earlier process, by end */
 	size_t n_restored;

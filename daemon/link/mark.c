@@ -13,6 +13,7 @@
 
 #define MARK_LEAST_US UINT64_C(20000) /* between two marks */
 #define MARK_AGAIN_US UINT64_C(200000)
+#define MARK_IDLE_US  UINT64_C(1000000) /* files also get what no link brought */
 
 static bool
 inbox_open(const struct inbox *b)
@@ -61,6 +62,8 @@ next_due(const struct link *l, uint64_t now)
 {
 	uint64_t due = NEVER;
 	for (const struct link_end *e = l->ends; e != NULL; e = e->next) {
+		if (!e->is_publish)
+			due = min_u64(due, l->marked_us + MARK_IDLE_US);
 		for (unsigned i = 0; i < e->n_positions; i++)
 			if (position_open(&e->positions[i]))
 				due = now;
@@ -167,6 +170,7 @@ mark_work(struct link *l, uint64_t now)
 		return;
 	if (l->is_marking && atomic_load(&l->marked_ok) == l->mark_id) {
 		l->is_marking = false;
+		l->marked_us = now;
 		l->mark_due_us = now + MARK_LEAST_US;
 		settle(l);
 	} else if (l->is_marking && atomic_load(&l->marked_failed) == l->mark_id) {

@@ -12,11 +12,11 @@
 
 #include "base/clock.h"
 
-enum { CLOSE_TRIES = 2000 };
 enum { FETCH_MAX = 64, FETCH_BYTES = 1 << 20, LOADED_BYTES = 4 << 20 };
 
 #define META_US  UINT64_C(1000000)
 #define ACKED_US UINT64_C(10000000) /* collectors that saved their own position know better */
+#define CLOSE_US UINT64_C(2000000)
 #define RESTART_JUMP (UINT64_C(1) << 32) /* more frames than can have been sent unwritten */
 
 static struct slot *
@@ -376,8 +376,15 @@ submit(struct channel *ch)
 {
 	struct link_end *e = ch->end;
 	int64_t ahead = clock_real_us() - (int64_t)e->link->now_us;
+	if (e->link->now_us < ch->spool_retry_us) {
+		end_due(e, ch->spool_retry_us);
+		return;
+	}
 	for (struct slot *s; (s = channel_slot(ch, ch->submit_from)) != NULL;) {
-		if (s->segment == 0 && (s->f != NULL || s->len == 0)) {
+		if (s->segment == 0 && !s->is_pending && (s->f != NULL || s->len == 0)) {
+			/* a disk that hangs must not hold more than memory may: what waits is given up */
+			if (s->f != NULL && ch->pending_bytes + size_of(s) > e->ring)
+				return; /* again when something is written */
 			struct spool_record r = record_of(s);
 			r.sealed_us = (int64_t)s->sealed_us + ahead;
 			if (!spool_write(e->spool, ch->id, &r, s->f)) {
@@ -385,6 +392,7 @@ submit(struct channel *ch)
 				return;
 			}
 			s->is_pending = true;
+			ch->pending_bytes += s->len;
 		}
 		ch->submit_from = s->to + 1;
 	}
@@ -394,6 +402,7 @@ static void
 take_written(struct channel *ch, const struct spool_done *d)
 {
 	struct slot *s = channel_slot(ch, d->seq);
+	ch->pending_bytes -= min_u64(ch->pending_bytes, d->len);
 	if (s == NULL || s->seq != d->seq) {
 		/* settled before it was written: its segment may be over */
 		if (ch->n_slots == 0 && ch->trimmed < d->seq && spool_trim(ch->end->spool, ch->id, d->seq))
@@ -401,8 +410,14 @@ take_written(struct channel *ch, const struct spool_done *d)
 		return;
 	}
 	s->is_pending = false;
-	if (d->segment == 0 || (s->len == 0 && s->cause == GAP_RING_FULL))
-		return; /* not written, or given up before it was */
+	if (d->segment == 0) { /* not written: once more, later */
+		ch->submit_from = min_u64(ch->submit_from, s->seq);
+		ch->spool_retry_us = ch->end->link->now_us + META_US;
+		end_due(ch->end, ch->spool_retry_us);
+		return;
+	}
+	if (s->len != d->len)
+		return; /* given up before it was written */
 	s->segment = d->segment;
 	s->where = d->where;
 	disk_add(ch, s, true);
@@ -465,6 +480,8 @@ channel_spool(struct link_end *e, uint64_t now)
 		struct channel *ch = channel_of(e, d->channel);
 		if (ch != NULL && d->kind == SPOOL_WRITTEN)
 			take_written(ch, d);
+		else if (ch != NULL && d->kind == SPOOL_META_FAILED)
+			ch->meta_changed = true;
 		else if (ch != NULL)
 			take_loaded(ch, d);
 		spool_done_free(&d);
@@ -493,23 +510,21 @@ channel_spool(struct link_end *e, uint64_t now)
 void
 channel_keep_all(struct link_end *e)
 {
+	uint64_t until = clock_mono_us() + CLOSE_US; /* for all of them: others wait for this thread */
 	e->closing = true;
 	if (e->spool == NULL)
 		return;
 	for (struct channel *ch = e->channels; ch != NULL; ch = ch->next) {
 		channel_seal(ch, e->link->now_us);
 		channel_spool(e, e->link->now_us);
-		for (int tries = 0; channel_slot(ch, ch->submit_from) != NULL && tries < CLOSE_TRIES;
-		     tries++) {
-			clock_sleep_us(1000); /* the queue to its thread is full */
+		while (channel_slot(ch, ch->submit_from) != NULL && clock_mono_us() < until) {
+			clock_sleep_us(1000); /* its thread is behind, or the disk fails */
+			e->link->now_us = clock_mono_us();
 			channel_spool(e, e->link->now_us);
 		}
 		ch->meta_changed = true;
-		for (int tries = 0; ch->meta_changed && tries < CLOSE_TRIES; tries++) {
-			if (tries > 0)
-				clock_sleep_us(1000);
-			save_meta(ch, true);
-		}
+		for (save_meta(ch, true); ch->meta_changed && clock_mono_us() < until; save_meta(ch, true))
+			clock_sleep_us(1000);
 	}
 }
 
@@ -565,8 +580,14 @@ recover_slots(struct channel *ch, const struct spool_found *x)
 	ch->mem_from = ch->submit_from = ch->next_seq;
 	if (x->meta.is_clean && ch->next_seq >= x->meta.next_seq)
 		return true;
-	struct slot s = {.seq = ch->next_seq, .to = ch->next_seq + RESTART_JUMP - 1,
+	/* beyond all that can have been sent unwritten, also when the disk took none of it and this is
+	 * not the first time: sequences are never used again */
+	uint64_t from = x->meta.next_seq > ch->next_seq ? x->meta.next_seq : ch->next_seq;
+	uint64_t by_clock = (uint64_t)clock_real_us() / 1000000 << 24;
+	struct slot s = {.seq = ch->next_seq, .to = from + RESTART_JUMP - 1,
 	    .cause = GAP_PROBE_RESTART, .sealed_us = ch->end->link->now_us};
+	if (s.to < by_clock)
+		s.to = by_clock;
 	return add_slot(ch, &s);
 }
 
@@ -607,6 +628,11 @@ channel_recover(struct link_end *e)
 		if (filter_compile(strv_of(x->meta.filter), &f, NULL) == 0)
 			ch = channel_new(e, &f, x->meta.want, x->meta.codec, x->meta.is_auto);
 		filter_free(&f);
+		uint64_t flows = 0;
+		for (size_t k = 0; k < x->n_records; k++)
+			flows += x->records[k].flows;
+		if (ch == NULL || x->meta.n_cursors == 0) /* a subscription that was replaced */
+			counter_add(&e->counters, C_flow_lost_expired, flows);
 		if (ch == NULL) {
 			log_warn("link: %s: channel %016llx of the spool cannot be taken up again (too many "
 			    "channels, or its filter is of another version)", e->name,

@@ -125,7 +125,8 @@ do_write(struct spool *s, struct job *j)
 		set_problem(s, "");
 	if (d == NULL)
 		return; /* it stays in memory: as if it had not been written */
-	*d = (struct spool_done){.kind = SPOOL_WRITTEN, .channel = j->channel, .seq = j->r[0].seq};
+	*d = (struct spool_done){.kind = SPOOL_WRITTEN, .channel = j->channel, .seq = j->r[0].seq,
+	    .len = j->r[0].len};
 	if (rc == 0) {
 		d->segment = j->r[0].segment;
 		d->where = j->r[0].where;
@@ -166,6 +167,17 @@ do_read(struct spool *s, const struct job *j)
 }
 
 static void
+meta_failed(struct spool *s, uint64_t channel)
+{
+	struct spool_done *d = calloc(1, sizeof(*d));
+	set_problem(s, "cannot write meta");
+	if (d == NULL)
+		return; /* the next change of it writes it again */
+	*d = (struct spool_done){.kind = SPOOL_META_FAILED, .channel = channel};
+	give(s, d);
+}
+
+static void
 do_job(struct spool *s, struct job *j)
 {
 	struct spool_files *f;
@@ -183,7 +195,7 @@ do_job(struct spool *s, struct job *j)
 	case JOB_META:
 		f = files_of(s, j->channel, true);
 		if (f == NULL || spool_files_meta(f, &j->meta) != 0)
-			set_problem(s, "cannot write meta");
+			meta_failed(s, j->channel);
 		break;
 	case JOB_DROP:
 		forget(s, j->channel);
@@ -377,6 +389,16 @@ scan_channel(struct spool *s, uint64_t id, struct spool_found **list, size_t *n)
 		spool_files_free(&f);
 		spool_files_drop(s->root, id);
 		return 0;
+	}
+	if (rc == 0 && one.meta.is_clean) {
+		/* whoever is killed from now on did not end in order, also if this disk is full then */
+		struct spool_meta m = one.meta;
+		struct buf b = buf_init(0);
+		m.is_clean = false;
+		spool_meta_encode(&m, &b);
+		if (b.err != 0 || spool_files_meta(f, &b) != 0)
+			one.meta.is_clean = false;
+		buf_fini(&b);
 	}
 	if (rc == 0) {
 		struct spool_found *more = realloc(*list, (*n + 1) * sizeof(**list));

@@ -50,13 +50,14 @@ struct spool_found {
 	size_t n_records;
 };
 
-enum spool_kind { SPOOL_WRITTEN, SPOOL_LOADED };
+enum spool_kind { SPOOL_WRITTEN, SPOOL_LOADED, SPOOL_META_FAILED };
 
 /** Something done. The taker frees it with spool_done_free. */
 struct spool_done {
 	enum spool_kind kind;
 	uint64_t channel, seq, where;
 	uint32_t segment;     /* 0: it could not be written */
+	uint32_t len;         /* of WRITTEN: of the frame */
 	struct frame *frame;  /* of LOADED, one reference; NULL: it could not be read */
 };
 

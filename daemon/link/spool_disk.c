@@ -416,15 +416,17 @@ load_meta(struct spool_files *f, struct spool_meta *out)
 	struct stat st;
 	int fd = openat(f->dir, "meta", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return -E_FORMAT;
+		return errno == ENOENT ? -E_FORMAT : -E_IO;
 	int rc = -E_FORMAT;
 	uint8_t *p = NULL;
-	if (fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size <= META_MAX) {
+	if (fstat(fd, &st) != 0)
+		rc = -E_IO;
+	else if (st.st_size > 0 && st.st_size <= META_MAX) {
 		p = malloc((size_t)st.st_size);
 		rc = p == NULL ? -E_NOMEM : 0;
 	}
 	if (rc == 0 && !read_all(fd, p, (size_t)st.st_size, 0))
-		rc = -E_FORMAT;
+		rc = -E_IO;
 	if (rc == 0)
 		rc = spool_meta_decode(p, (size_t)st.st_size, out);
 	if (rc == 0 && out->id != f->id) {

@@ -160,6 +160,13 @@ on_subscribed(struct session *s, const struct msg *m)
 			b->received = b->done = p->seq;
 			b->marked = b->safe = p->safe;
 			b->ack_due_us = e->link->now_us;
+		} else if (p != NULL && m->u[MI_resumed] != 0 && p->channel == channel &&
+		    next > p->seq + 1) {
+			log_warn("link: %s: %s goes on %llu frames behind our position: they were "
+			    "acknowledged and are not here (an older state of this collector was put "
+			    "back, or its state directory was full)", e->name, s->name,
+			    (unsigned long long)(next - p->seq - 1));
+			account_missing(s, next - p->seq - 1);
 		}
 		if (p != NULL && m->u[MI_resumed] == 0 && s->n_inbox == 1) {
 			counter_add(&e->counters, C_resume_failed, 1);

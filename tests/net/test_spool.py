@@ -157,6 +157,43 @@ def collector_killed_often(lab):
         pair.probe.stop()
 
 
+def local_records_stay(lab):
+    """What did not come over a link is not cut off with what did: nobody would send it again."""
+    pcap, truth = capture(lab, "a", 3000)
+    pcap2, truth2 = capture(lab, "b", 3000, 2)
+    pair = fb.Pair(lab).start()
+    pair.meter(pcap)
+    pair.settled()
+    pair.collector.attach(f"pcap {pcap2} name=here {fb.NO_TIMEOUTS}")
+    lab.wait(lambda: pair.collector.ended("here"), "the end of the local capture")
+    time.sleep(2.5 * fb.SLOW)
+    pair.collector.kill()
+    pair.collector.start()
+    pair.ready()
+    pair.arrived(sum((truth + truth2).values()))
+    fb.same_multiset("flows", fb.flows_of(pair.out), truth + truth2)
+
+
+def state_not_saved(lab):
+    """Positions that cannot be saved any more: no old ones are left to cut a file back to."""
+    pcap, truth = capture(lab, "a", 3000)
+    pcap2, truth2 = capture(lab, "b", 3000, 2)
+    pair = fb.Pair(lab).start()
+    pair.meter(pcap)
+    pair.settled()
+    state = os.path.join(pair.collector.dir, "state")
+    os.mkdir(os.path.join(state, "positions.json.new"))
+    pair.meter(pcap2, "more")
+    pair.settled()
+    fb.check(not os.path.exists(os.path.join(state, "positions.json")), "old positions are left")
+    fb.check(pair.collector.lines("positions.json", "cannot be written"), "nothing was said")
+    pair.collector.kill()
+    pair.collector.start()
+    pair.ready()
+    pair.arrived(sum((truth + truth2).values()))
+    fb.same_multiset("flows", fb.flows_of(pair.out), truth + truth2)
+
+
 def overflow(lab):
     """No room left: the oldest or the newest go, counted, named and announced."""
     pcap, truth = capture(lab, "a")
@@ -270,5 +307,5 @@ def refusals(lab):
 
 
 if __name__ == "__main__":
-    fb.main(collector_away, probe_killed, both_killed, collector_killed_often, overflow, file_waits,
-            torn, refusals)
+    fb.main(collector_away, probe_killed, both_killed, collector_killed_often, local_records_stay,
+            state_not_saved, overflow, file_waits, torn, refusals)
