@@ -109,7 +109,8 @@ def fields_and_codec(lab):
     pair.collector.do("set", "in", "fields=proto,src_addr,bytes", "codec=none")
     sub = pair.collector.do("show subscriptions", "in")[0]
     fb.equal("fields and codec", (sub["fields"], sub["codec"]), ("3 fields", "none"))
-    fb.equal("shared", [s["shared"] for s in pair.subscriptions()], [True, True])
+    lab.wait(lambda: [s["shared"] for s in pair.subscriptions()] == [True, True],
+             "the replaced subscription to end")
     pair.meter(b, "b")
     pair.settled()
     lab.wait(lambda: pair.collector.endpoint("in")["flows"] == fb.count_lines(pair.out), "records")

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "filter/filter.h"
 
 static const char *const types[] = {"publish", "subscribe", NULL};
@@ -498,17 +499,17 @@ account_row(struct end *e, struct link_account *out)
 int
 free_port(void)
 {
-	static int next;
-	if (next == 0)
-		next = 20000 + getpid() % 8000;
-	for (;;) {
-		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)++next),
+	for (;;) { /* anywhere: other tests look for one at the same time */
+		uint16_t r;
+		random_bytes(&r, sizeof(r));
+		int port = 20000 + r % 12000;
+		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
 		    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		int rc = bind(fd, (struct sockaddr *)&a, sizeof(a));
 		close(fd);
 		if (rc == 0)
-			return next;
+			return port;
 	}
 }
 
