@@ -94,7 +94,7 @@ class Hostile:
             tag, kind, most = fc.ITEMS[item]
             value = items.get(item, self.value(item, kind, most))
             if isinstance(value, int):
-                value = value.to_bytes(8, "little").rstrip(b"\0")
+                value = (value % (1 << 64)).to_bytes(8, "little").rstrip(b"\0")
             out += bytes([tag]) + fc.varint(len(value)) + value
         return out
 
