@@ -408,7 +408,6 @@ struct link_end {
 	enum frame_codec codec;
 	uint64_t max_delay_us, ring, window, resume_us, max_channels, max_subscriptions;
 	enum on_full on_full;
-	char *spool_dir;          /* NULL: no spool */
 	uint64_t spool_size;
 	struct want *want;
 	bool want_stats;
